@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.setup
+
+.PHONY: setup demo test test-kill lint bench clean
+.DEFAULT_GOAL := help
+
+help:  ## what can be called
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(STAMP)  ## Python parts into .venv, and the peers that demo and tests use (apt, npm)
+
+$(STAMP): pyproject.toml constraints.txt deploy/dev/install_peers.sh deploy/dev/fhir_peer/package-lock.json
+	@command -v $(PYTHON) >/dev/null || { echo "python 3.11 or newer is needed: set PYTHON=…"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	bash deploy/dev/install_peers.sh
+	touch $@
+
+demo: $(STAMP)  ## the main job on a real radiograph; results in demo-out/
+	$(BIN)/dicom-node demo --out demo-out
+
+test: $(STAMP)  ## everything: unit, contract, integration against Orthanc, DCMTK and Postgres on loopback
+	$(BIN)/python -m pytest -m "not gpu and not faults"
+
+test-kill: $(STAMP)  ## the long form of the kill test: 40 studies, 20 kills
+	$(BIN)/python -m pytest -m faults tests/integration
+
+lint: $(STAMP)  ## ruff, mypy strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMP)  ## seconds from last C-STORE to the answer in the PACS
+	$(BIN)/python -m tests.benchmark.answer_time
+
+clean:  ## what the demo and the tests left
+	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache

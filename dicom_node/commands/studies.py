@@ -1,0 +1,31 @@
+"""``dicom-node studies``: a line a study, the newest first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from dicom_node.commands.database import opened
+from dicom_node.studies.step import list_studies
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
+    parser.add_argument("--limit", type=int, default=50, help="how many; default 50")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the list."""
+    with opened(options.home) as (database, _, _), database.connect() as connection:
+        listed = list_studies(connection, options.limit)
+    for item in listed:
+        if options.json:
+            print(json.dumps(item, ensure_ascii=False, default=str))
+            continue
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(item["last_received_utc"]))
+        print(f"{at}  {item['study_key']}  {item['state']:<10} {item['answer']}".rstrip())
+    return 0

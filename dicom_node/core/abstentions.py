@@ -1,0 +1,66 @@
+"""Why a study is not analysed: one list of reasons, each with its DICOM code and the sentence that people read.
+
+A refusal is a result: it is coded, shown, and sent where the patient is certain (``sendable``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dicom_node.core import codes
+from dicom_node.core.codes import Code
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A kind of refusal. ``code`` goes into SR, FHIR and HL7; ``text`` is the sentence for people."""
+
+    key: str
+    code: Code
+    text: str
+
+
+def _own(key: str, text: str) -> Reason:
+    return Reason(key, codes.private(key.upper().replace("_", "-")[:16], text[:64].rstrip()), text)
+
+
+_ALL = (
+    Reason("unsupported_object", codes.OBJECT_TYPES_NOT_SUPPORTED, "No image of a kind that this pipeline reads."),
+    Reason("unsupported_transfer_syntax", codes.OBJECT_TYPES_NOT_SUPPORTED, "The image is compressed in a way that cannot be decoded here."),
+    Reason("unreadable", codes.OBJECTS_INCORRECTLY_FORMATTED, "The object cannot be read: it is damaged or not valid DICOM."),
+    Reason("unreadable_pixels", codes.OBJECTS_INCORRECTLY_FORMATTED, "The pixel data is missing, cut off or cannot be decoded."),
+    Reason("incomplete_series", codes.OBJECT_SET_INCOMPLETE, "Images are missing from the series."),
+    Reason("no_image", codes.OBJECT_SET_INCOMPLETE, "The study holds no image."),
+    Reason("poor_quality", codes.INSUFFICIENT_QUALITY, "The image quality is not sufficient."),
+    Reason("pipeline_failed", codes.DISCONTINUED, "The analysis failed for a technical reason."),
+    _own("not_chest", "Not a chest image."),
+    _own("not_frontal", "Not a frontal (PA or AP) view."),
+    _own("ap_view", "AP view: no operating point of this model is valid for it."),
+    _own("not_grayscale", "Colour image: this pipeline reads grayscale radiographs."),
+    _own("multi_frame", "Multi-frame object: this pipeline reads single radiographs."),
+    _own("matrix_size", "Image matrix too small or too large."),
+    _own("inverted", "Grayscale contradicts its photometric tag."),
+    _own("lungs_not_found", "No plausible pair of lungs was found in the image."),
+    _own("too_young", "Patient is younger than the intended use."),
+    _own("age_unknown", "Patient age unknown; the model is for adults only."),
+    _own("derived_image", "Derived, annotated or processed copy."),
+    _own("for_processing", "For Processing image; the For Presentation twin is read instead."),
+    _own("out_of_distribution", "Image is unlike those the model was made with."),
+    _own("phantom", "Phantom or quality control image."),
+    _own("synthetic_model", "Model trained on synthetic images; not allowed here."),
+    # held: shown in the story, nothing is sent
+    _own("patient_conflict", "Images of two patients share one study."),
+    _own("changed_pixels", "An image came again with other pixels under the same UID."),
+    _own("study_too_old", "Study is older than the rule allows."),
+    _own("study_date_unknown", "Study date missing or unreadable."),
+    _own("no_rule", "No routing rule matched."),
+    _own("hold_rule", "A hold rule matched."),
+    _own("opted_out", "Patient opted out."),
+)
+
+REASONS: dict[str, Reason] = {reason.key: reason for reason in _ALL}
+
+
+def reason(key: str) -> Reason:
+    """Return the reason of this key; ``KeyError`` for one that is not in the list (a defect of the caller)."""
+    return REASONS[key]

@@ -1,0 +1,87 @@
+"""Coded concepts, each with its source.
+
+Checked against the tables that pydicom ships (DCM, SCT subset, UCUM, LN) unless the comment says otherwise.
+``99PACSAI`` is this product's own scheme; every object that uses it declares it in Coding Scheme Identification Sequence.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    """A coded concept: code value, coding scheme designator, code meaning (PS3.3, 8)."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+PRIVATE_SCHEME = "99PACSAI"
+PRIVATE_SCHEME_NAME = "Private codes of the inference node beside the PACS"
+
+
+def private(value: str, meaning: str) -> Code:
+    """Return a code of this product's own scheme."""
+    return Code(value, PRIVATE_SCHEME, meaning)
+
+
+# Findings. TB and pneumonia are SNOMED CT disorders outside DICOM's own subset; value and meaning were compared with
+# several public SNOMED CT extracts (concept 56717001 "Tuberculosis (disorder)", 233604007 "Pneumonia (disorder)").
+TUBERCULOSIS = Code("56717001", "SCT", "Tuberculosis")
+PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
+NORMAL = Code("17621005", "SCT", "Normal")
+ABNORMAL = Code("263654008", "SCT", "Abnormal")
+UNDETERMINED = Code("371934000", "SCT", "Normality Undetermined")
+LUNG = Code("39607008", "SCT", "Lung")
+ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
+SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+AREA = Code("42798000", "SCT", "Area")
+
+PROBABILITY = Code("122157", "DCM", "Probability")
+NORMALITY = Code("121402", "DCM", "Normality")
+COMMENT = Code("121106", "DCM", "Comment")
+ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
+GRAD_CAM = Code("130403", "DCM", "Gradient-weighted class activation")
+COMPUTER_AIDED_DIAGNOSIS = Code("110003", "DCM", "Computer Aided Diagnosis")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+UNITY = Code("1", "UCUM", "no units")
+SQUARE_MILLIMETER = Code("mm2", "UCUM", "square millimeter")
+
+# "Not analysed, because": the analysis failed (CID 6047) and why (PS3.16 CID 9300, CID 9303 or our own).
+ANALYSIS_NOT_PERFORMED = Code("111245", "DCM", "No algorithms succeeded; without findings")
+OBJECTS_INCORRECTLY_FORMATTED = Code("110521", "DCM", "Objects incorrectly formatted")
+OBJECT_TYPES_NOT_SUPPORTED = Code("110522", "DCM", "Object Types not supported")
+OBJECT_SET_INCOMPLETE = Code("110523", "DCM", "Object Set incomplete")
+INSUFFICIENT_QUALITY = Code("110531", "DCM", "Insufficient quality for interpretation")
+
+# Our own.
+THRESHOLD = private("THRESHOLD", "Operating threshold")
+THRESHOLD_LOW = private("THRESHOLD-LOW", "Lower threshold of the gray zone")
+THRESHOLD_HIGH = private("THRESHOLD-HIGH", "Upper threshold of the gray zone")
+DECISION = private("DECISION", "Policy decision")
+DECISION_POSITIVE = private("POS", "Above operating threshold")
+DECISION_NEGATIVE = private("NEG", "Below operating threshold")
+DECISION_REFER = private("REFER", "Needs human review")
+DECISION_NOT_ASSESSED = private("NOT-ASSESSED", "Not assessed by this model")
+POLICY = private("POLICY", "Operating policy")
+GUARANTEE = private("GUARANTEE", "Statistical guarantee of the policy")
+QUALITY_FLAG = private("QUALITY-FLAG", "Quality or input flag")
+REFUSAL_REASON = private("REFUSAL", "Reason for not analysing")
+AI_RESULT = private("AI-CXR-RESULT", "AI result, chest radiograph (research use only)")
+
+# Procedure reported, outside DICOM's SNOMED subset; compared with several public extracts ("Plain chest X-ray (procedure)").
+CHEST_RADIOGRAPHY = Code("399208008", "SCT", "Plain chest X-ray")
+DISCONTINUED = Code("110513", "DCM", "Discontinued for unspecified reason")
+
+# Document level of the structured report.
+CAD_SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")  # takes CID 6047, e.g. (111245, DCM)
+MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
+IMAGE_NOT_READ = private("NOT-READ", "Image not read, because")
+MODEL_EVIDENCE = private("EVIDENCE", "Evidence level of the model")
+PIXELS = Code("{pixels}", "UCUM", "Pixels")

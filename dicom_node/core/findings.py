@@ -1,0 +1,206 @@
+"""What a pipeline says: findings with their probabilities, a decision under a policy, maps and masks, or an abstention."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.core.codes import Code
+
+
+class Decision(enum.StrEnum):
+    """What the policy says of one finding."""
+
+    POSITIVE = "positive"  # at or above the operating threshold
+    NEGATIVE = "negative"  # below the operating threshold
+    NOT_ASSESSED = "not_assessed"  # the model cannot speak about this class
+
+
+class Zone(enum.StrEnum):
+    """Where the whole result lies (ML.md 3)."""
+
+    SUSPECTED = "suspected"  # at or above the upper threshold
+    GRAY = "gray"  # between, or flagged, or without a guarantee: a person must look
+    NOT_SUSPECTED = "not_suspected"  # below the lower threshold of every assessed class
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One class. ``probability`` is calibrated, 0..1; ``None`` when the class is not assessed (``note`` says why)."""
+
+    key: str  # lower case, as in the bundle: "abnormal", "tuberculosis", "pneumonia"
+    code: Code
+    decision: Decision
+    probability: float | None = None
+    threshold: float | None = None
+    threshold_low: float | None = None
+    threshold_high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BundleRef:
+    """Which model gave the answer."""
+
+    name: str
+    version: str
+    sha256: str  # bundle hash
+    evidence: str  # demo | internal | external
+    synthetic: bool = False
+    twin: bool = False
+
+    @property
+    def label(self) -> str:
+        """``name@version``."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class PolicyRef:
+    """Which operating point decided. ``guarantee`` is a sentence: what is promised, or "no valid guarantee" and why."""
+
+    name: str
+    sha256: str
+    feasible: bool
+    guarantee: str
+
+
+@dataclass(frozen=True)
+class SaliencyMap:
+    """Where the network looked.
+
+    ``values``: float32 (rows, columns) on the grid of the image that was read (after its own orientation, no resampling left),
+    raw and non-negative; all zero means "no positive evidence".
+    """
+
+    finding_key: str
+    method: Code
+    method_name: str  # "Grad-CAM", "Grad-CAM++"
+    sop_instance_uid: str
+    values: NDArray[np.float32]
+    energy_in_lung: float | None = None  # share 0..1
+    border_share: float | None = None  # share in the outer 5 %
+
+
+@dataclass(frozen=True)
+class LungMask:
+    """uint8 (rows, columns) on the grid of the image that was read: 1 in lung."""
+
+    sop_instance_uid: str
+    values: NDArray[np.uint8]
+    bundle: BundleRef
+
+
+@dataclass(frozen=True)
+class NotRead:
+    """An instance of the study that was not read, and why (key of ``core/abstentions.py``)."""
+
+    sop_instance_uid: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """The run gives no finding. ``detail`` names facts (never identifiers) that make the reason concrete."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something a reader must know: the result stands, but is not called normal."""
+
+    key: str  # "under_exposed", "low_resolution", "shortcut_suspect", "lossy", ...
+    text: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The outcome of one run."""
+
+    pipeline: str
+    read: tuple[str, ...] = ()  # SOP Instance UIDs that were read, the primary one first
+    not_read: tuple[NotRead, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    zone: Zone | None = None
+    headline: str = ""  # one sentence in plain words: "Abnormal, above threshold."
+    policy: PolicyRef | None = None
+    bundles: tuple[BundleRef, ...] = ()  # the deciding bundle first
+    flags: tuple[Flag, ...] = ()
+    abstention: Abstention | None = None
+    maps: tuple[SaliencyMap, ...] = ()
+    lungs: LungMask | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)  # preprocessing facts: JSON values only
+
+    @property
+    def status(self) -> str:
+        """``analysed`` or ``not_analysed``."""
+        return "not_analysed" if self.abstention else "analysed"
+
+    @property
+    def decision(self) -> str:
+        """``positive``, ``negative`` or ``review``; ``""`` when not analysed."""
+        if self.abstention or self.zone is None:
+            return ""
+        if self.zone is Zone.GRAY:
+            return "review"
+        return "positive" if self.zone is Zone.SUSPECTED else "negative"
+
+    @property
+    def flagged(self) -> bool:
+        """Whether somebody should look first."""
+        return self.zone is Zone.SUSPECTED
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the arrays as plain values; ``arrays`` holds the rest."""
+        plain = dataclasses.asdict(dataclasses.replace(self, maps=(), lungs=None))
+        plain["maps"] = [{**_without_array(m)} for m in self.maps]
+        plain["lungs"] = _without_array(self.lungs) if self.lungs else None
+        return plain
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name: ``map0``, ``map1``, …, ``lungs``."""
+        named: dict[str, NDArray[Any]] = {f"map{n}": m.values for n, m in enumerate(self.maps)}
+        if self.lungs is not None:
+            named["lungs"] = self.lungs.values
+        return named
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Findings:
+        """Rebuild what ``to_json`` and ``arrays`` gave."""
+        lungs = data["lungs"]
+        return cls(
+            pipeline=data["pipeline"],
+            read=tuple(data["read"]),
+            not_read=tuple(NotRead(**n) for n in data["not_read"]),
+            findings=tuple(_finding(f) for f in data["findings"]),
+            zone=Zone(data["zone"]) if data["zone"] else None,
+            headline=data["headline"],
+            policy=PolicyRef(**data["policy"]) if data["policy"] else None,
+            bundles=tuple(BundleRef(**b) for b in data["bundles"]),
+            flags=tuple(Flag(**f) for f in data["flags"]),
+            abstention=Abstention(**data["abstention"]) if data["abstention"] else None,
+            maps=tuple(SaliencyMap(**{**m, "method": Code(*m["method"])}, values=arrays[f"map{n}"]) for n, m in enumerate(data["maps"])),
+            lungs=LungMask(lungs["sop_instance_uid"], arrays["lungs"], BundleRef(**lungs["bundle"])) if lungs else None,
+            provenance=data["provenance"],
+        )
+
+
+def _without_array(item: SaliencyMap | LungMask) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for f in dataclasses.fields(item):
+        value = getattr(item, f.name)
+        if f.name != "values":
+            plain[f.name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return plain
+
+
+def _finding(data: dict[str, Any]) -> Finding:
+    return Finding(**{**data, "code": Code(*data["code"]), "decision": Decision(data["decision"])})

@@ -1,0 +1,53 @@
+"""Identifiers, checked once, when made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import uuid
+
+#: Fixed for this product: every UID that the node derives lies under it (UUIDv5 in the 2.25 arc, PS3.5 B.2).
+NAMESPACE = uuid.UUID("6f2c7f5e-3a41-5b0e-9a55-0d1c0f6b7a11")
+
+_UID = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
+
+
+def is_uid(value: str) -> bool:
+    """Say whether ``value`` is a UID as PS3.5, 9.1 has it (at most 64 characters, no leading zeros)."""
+    return len(value) <= 64 and _UID.match(value) is not None
+
+
+def check_ae_title(value: str) -> str:
+    """Return the AE title without its padding.
+
+    Raises
+    ------
+    ValueError
+        Empty, longer than 16 characters, or with a backslash or control character (PS3.5, VR AE).
+    """
+    title = value.strip(" ")
+    if not title:
+        raise ValueError("an AE title must not be empty (PS3.5, VR AE)")
+    if len(title) > 16:
+        raise ValueError(f'"{title}" has {len(title)} characters; an AE title has at most 16 (PS3.5, VR AE)')
+    if "\\" in title or any(not 32 <= ord(c) < 127 for c in title):
+        raise ValueError(f"{title!r} holds a character that an AE title must not have (PS3.5, VR AE)")
+    return title
+
+
+def derived_uid(*parts: str) -> str:
+    """Return a UID that depends on ``parts`` alone: the same parts give the same UID, for ever."""
+    return f"2.25.{uuid.uuid5(NAMESPACE, '|'.join(parts)).int}"
+
+
+def study_key(study_instance_uid: str) -> str:
+    """Return our own name for a study, safe in logs: ``st_`` and ten letters or digits made of a hash of the UID."""
+    digest = hashlib.sha256(b"study|" + study_instance_uid.encode()).digest()
+    return "st_" + base64.b32encode(digest)[:10].decode().lower()
+
+
+def short_key(prefix: str, *parts: str) -> str:
+    """Return ``prefix_`` and sixteen letters or digits that depend on ``parts`` alone."""
+    digest = hashlib.sha256("|".join((prefix, *parts)).encode()).digest()
+    return f"{prefix}_" + base64.b32encode(digest)[:16].decode().lower()

@@ -1,0 +1,80 @@
+"""A run: one pipeline on one study, in one revision."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from dataclasses import dataclass, field
+
+from dicom_node.core.findings import NotRead
+from dicom_node.core.identifiers import NAMESPACE
+from dicom_node.core.study import Instance
+from dicom_node.version import VERSION
+
+
+class Release(enum.StrEnum):
+    """When the results of a rule leave the node (CLINIC.md 2)."""
+
+    SILENT = "silent"  # analysed, kept, shown on the node only
+    AFTER_ANSWER = "after_answer"  # sent once a person has answered on the node
+    AT_ONCE = "at_once"  # sent when built
+
+
+class Priority(enum.IntEnum):
+    """Order in every queue: smaller is sooner."""
+
+    STAT = 1
+    URGENT = 5
+    ROUTINE = 10
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which instances a pipeline would read, by header alone, and why it leaves the others.
+
+    Several in ``read`` are candidates of equal standing: the pixel gates decide. Empty ``read`` with ``refusal`` set means
+    "nothing here can be read" and gives one coded refusal.
+    """
+
+    read: tuple[Instance, ...]
+    not_read: tuple[NotRead, ...] = ()
+    refusal: str = ""  # reason key when ``read`` is empty
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What inference is asked to do; everything that decides the result is in here or in what it names by hash."""
+
+    run_key: str
+    study_key: str
+    study_instance_uid: str
+    pipeline: str
+    rule: str
+    revision: int
+    policy: str
+    release: Release
+    priority: Priority
+    destinations: tuple[str, ...]
+    outputs: tuple[str, ...]  # empty: whatever the destinations take
+    requested_at: dt.datetime  # the run's time stamp: every created object carries it; aware
+    bundles: dict[str, str] = field(default_factory=dict)  # bundle name -> folder
+    predecessor: str = ""  # run key of the result that this one replaces
+
+
+def run_key(
+    study_instance_uid: str,
+    read: tuple[Instance, ...],
+    pipeline: str,
+    bundle_hashes: tuple[str, ...],
+    policy_hash: str,
+    revision: int,
+) -> str:
+    """Return the name of a run: the same inputs, model bytes, policy, node and revision give the same name.
+
+    Everything that leaves the node derives its UID from this key and its role, so a second sending is the same SOP Instance.
+    """
+    sources = sorted(f"{i.sop_instance_uid}:{i.sha256}" for i in read)
+    parts = (study_instance_uid, *sources, pipeline, *sorted(bundle_hashes), policy_hash, VERSION, str(revision))
+    return "rn_" + uuid.uuid5(NAMESPACE, "|".join(parts)).hex

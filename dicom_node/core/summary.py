@@ -1,0 +1,60 @@
+"""The one line that every command, page and test reads about a study's result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dicom_node.core.abstentions import reason
+from dicom_node.core.findings import Findings
+
+
+def summary_line(study_key: str, findings: Findings, objects: Iterable[dict[str, str]] = ()) -> dict[str, Any]:
+    """Return ``{study_key, status, code, reason, decision, zone, probabilities, not_assessed, bundle, policy, flags, objects}``.
+
+    ``probabilities`` holds assessed classes only; ``objects`` items are ``{sop_class, sop_instance_uid, file}``.
+    """
+    abstention = findings.abstention
+    said = reason(abstention.reason) if abstention else None
+    return {
+        "study_key": study_key,
+        "pipeline": findings.pipeline,
+        "status": findings.status,
+        "code": said.code.value if said else "",
+        "reason_key": said.key if said else "",
+        "reason": _sentence(said.text, abstention.detail) if said and abstention else "",
+        "headline": findings.headline,
+        "decision": findings.decision,
+        "zone": findings.zone.value if findings.zone else "",
+        "probabilities": {f.key: round(f.probability, 6) for f in findings.findings if f.probability is not None},
+        "not_assessed": [f.key for f in findings.findings if f.probability is None],
+        "bundle": findings.bundles[0].label if findings.bundles else "",
+        "policy": findings.policy.name if findings.policy else "",
+        "guarantee": findings.policy.guarantee if findings.policy else "",
+        "flags": [flag.key for flag in findings.flags],
+        "read": len(findings.read),
+        "not_read": [{"reason": n.reason, "detail": n.detail} for n in findings.not_read],
+        "objects": list(objects),
+    }
+
+
+def held_line(study_key: str, reason_key: str, detail: str = "") -> dict[str, Any]:
+    """Return the line of a study that is kept but not analysed, and about which nothing is sent."""
+    said = reason(reason_key)
+    return {
+        "study_key": study_key,
+        "status": "held",
+        "code": said.code.value,
+        "reason_key": said.key,
+        "reason": _sentence(said.text, detail),
+        "decision": "",
+        "zone": "",
+        "probabilities": {},
+        "bundle": "",
+        "policy": "",
+        "objects": [],
+    }
+
+
+def _sentence(text: str, detail: str) -> str:
+    return f"{text} {detail}".strip() if detail else text

@@ -1,0 +1,130 @@
+"""The delivery rows, and what must be read beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.identifiers import short_key
+from dicom_node.core.run import Priority
+from dicom_node.store.tables import artifact, delivery, run
+
+#: Not sent yet, and perhaps to be sent.
+OPEN = (DeliveryState.WITHHELD, DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.DEAD)
+
+
+class Delivery(NamedTuple):
+    """One row, with what its artifact is."""
+
+    delivery_id: str
+    study_key: str
+    run_key: str
+    role: str
+    destination: str
+    state: str
+    attempt: int
+    planned_utc: float
+    next_attempt_utc: float | None
+    done_utc: float | None
+    detail: str
+    media_type: str
+    identifier: str
+    sop_class_uid: str
+    refusal: bool
+    storage_key: str
+    sha256: str
+    priority: int
+
+    @property
+    def kind(self) -> str:
+        """The output's kind."""
+        return self.role.partition(":")[0]
+
+
+def _query() -> sa.Select[Any]:
+    d, a = delivery.c, artifact.c
+    columns = [d.delivery_id, d.study_key, d.run_key, a.role, d.destination, d.state, d.attempt, d.planned_utc, d.next_attempt_utc]
+    columns += [d.done_utc, d.detail, a.media_type, a.identifier, a.sop_class_uid, a.refusal, a.storage_key, a.sha256, run.c.request]
+    joined = delivery.join(artifact, d.artifact_id == a.artifact_id).join(run, d.run_key == run.c.run_key)
+    return sa.select(*columns).select_from(joined).order_by(d.planned_utc, d.delivery_id)
+
+
+def _row(row: sa.Row[Any]) -> Delivery:
+    *values, request = row
+    return Delivery(*values, priority=int((request or {}).get("priority", Priority.ROUTINE)))
+
+
+def load(connection: sa.Connection, delivery_id: str) -> Delivery:
+    """Return one delivery; ``KeyError`` when there is none of this name."""
+    row = connection.execute(_query().where(delivery.c.delivery_id == delivery_id)).first()
+    if row is None:
+        raise KeyError(delivery_id)
+    return _row(row)
+
+
+def listed(connection: sa.Connection, *, study_key: str = "", states: Collection[str] = (), destination: str = "") -> list[Delivery]:
+    """Return deliveries, oldest first, as far as every given condition holds."""
+    query = _query()
+    if study_key:
+        query = query.where(delivery.c.study_key == study_key)
+    if states:
+        query = query.where(delivery.c.state.in_([str(state) for state in states]))
+    if destination:
+        query = query.where(delivery.c.destination == destination)
+    return [_row(row) for row in connection.execute(query)]
+
+
+def counted(connection: sa.Connection) -> dict[tuple[str, str], int]:
+    """Return the number of deliveries by destination and state."""
+    d = delivery.c
+    query = sa.select(d.destination, d.state, sa.func.count()).group_by(d.destination, d.state)
+    return {(place, state): number for place, state, number in connection.execute(query)}
+
+
+def artifact_ids(connection: sa.Connection, run_key: str) -> dict[str, str]:
+    """Return the artifact ids of a run by role."""
+    query = sa.select(artifact.c.role, artifact.c.artifact_id).where(artifact.c.run_key == run_key)
+    return {role: artifact_id for role, artifact_id in connection.execute(query)}
+
+
+def delivery_id(artifact_id: str, destination: str) -> str:
+    """Return the row's name, derived from artifact and destination."""
+    return short_key("dl", artifact_id, destination)
+
+
+def insert(connection: sa.Connection, values: Mapping[str, Any]) -> bool:
+    """Write one row; say whether it was new."""
+    key = values["delivery_id"]
+    if connection.execute(sa.select(delivery.c.delivery_id).where(delivery.c.delivery_id == key)).first():
+        return False
+    connection.execute(sa.insert(delivery).values(**values))
+    return True
+
+
+def update(connection: sa.Connection, delivery_id: str, **values: Any) -> None:
+    """Change columns of one row."""
+    connection.execute(sa.update(delivery).where(delivery.c.delivery_id == delivery_id).values(**values))
+
+
+def open_before(connection: sa.Connection, study_key: str, pipeline: str, revision: int) -> list[Delivery]:
+    """Return unsent deliveries of earlier revisions of the same pipeline on the same study."""
+    query = _query().where(
+        run.c.study_key == study_key,
+        run.c.pipeline == pipeline,
+        run.c.revision < revision,
+        delivery.c.state.in_([str(state) for state in OPEN]),
+    )
+    return [_row(row) for row in connection.execute(query)]
+
+
+def has_later(connection: sa.Connection, study_key: str, pipeline: str, revision: int) -> bool:
+    """Say whether a later revision has already planned deliveries."""
+    query = (
+        sa.select(delivery.c.delivery_id)
+        .join(run, delivery.c.run_key == run.c.run_key)
+        .where(run.c.study_key == study_key, run.c.pipeline == pipeline, run.c.revision > revision)
+    )
+    return connection.execute(query.limit(1)).first() is not None

@@ -1,0 +1,258 @@
+"""The room's door: plan deliveries, make one attempt, settle it, list and mend.
+
+Rows and the work that acts on them are written in one transaction: a power cut leaves both or neither. One attempt is one workflow, so
+a destination that is down holds nobody else's place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dicom_node import log
+from dicom_node.core.artifact import Artifact
+from dicom_node.core.delivery import DeliveryState, Outcome, Receipt
+from dicom_node.core.errors import NodeError, PeerError
+from dicom_node.core.run import RunRequest
+from dicom_node.delivery import repository
+from dicom_node.delivery.plan import Destination, plan, roles_wanted
+from dicom_node.delivery.settings import DestinationSettings
+from dicom_node.engine.retry import next_delay_seconds
+from dicom_node.plugins import load_kind
+from dicom_node.store.story import tell
+
+#: Puts one attempt into the queue of its destination: connection, delivery id, attempt, destination, priority, delay in seconds.
+Submit = Callable[[sa.Connection, str, int, str, int, float], None]
+
+ROOM = "delivery"
+_SENDABLE = (DeliveryState.QUEUED, DeliveryState.WAITING)
+
+
+def _places(destinations: Mapping[str, DestinationSettings]) -> dict[str, Destination]:
+    return {name: Destination(s, tuple(load_kind("destination", s.kind).MEDIA_TYPES)) for name, s in destinations.items()}
+
+
+def wanted_roles(rule_outputs: Sequence[str], destinations: Mapping[str, DestinationSettings]) -> tuple[str, ...]:
+    """Return the roles that results must build for these destinations, narrowed by the rule's outputs."""
+    return roles_wanted(rule_outputs, _places(destinations).values())
+
+
+def plan_deliveries(
+    connection: sa.Connection,
+    run: RunRequest,
+    evidence: str,
+    artifacts: Iterable[Artifact],
+    destinations: Mapping[str, DestinationSettings],
+    submit: Submit,
+) -> None:
+    """Write the delivery rows of a run and submit the first attempts, in the caller's transaction; repeating it adds nothing.
+
+    The artifacts' rows are there already. Unsent deliveries of an earlier revision are cancelled: what is sent last must be the
+    newest, since a FHIR report or an OBX is updated in place.
+    """
+    chosen = {name: destinations[name] for name in run.destinations if name in destinations}
+    for name in run.destinations:
+        if name not in destinations:
+            _tell_once(connection, run.study_key, "delivery.skipped", f'Destination "{name}" is not in the configuration any more: nothing is sent there.')
+    late = repository.has_later(connection, run.study_key, run.pipeline, run.revision)
+    ids = repository.artifact_ids(connection, run.run_key)
+    now = time.time()
+    withheld: dict[tuple[str, str], list[str]] = {}
+    for item in plan(run, evidence, artifacts, _places(chosen)):
+        state, detail = item.state, item.detail
+        if late:
+            state, detail = DeliveryState.CANCELLED, "A newer result replaced this one before it was sent."
+        send = state is DeliveryState.QUEUED
+        key = repository.delivery_id(ids[item.role], item.destination)
+        row = {
+            "delivery_id": key,
+            "artifact_id": ids[item.role],
+            "run_key": run.run_key,
+            "study_key": run.study_key,
+            "destination": item.destination,
+            "state": str(state),
+            "attempt": 1 if send else 0,
+            "planned_utc": now,
+            "detail": detail,
+        }
+        if not repository.insert(connection, row):
+            continue
+        if send:
+            submit(connection, key, 1, item.destination, int(run.priority), 0.0)
+        else:
+            withheld.setdefault((item.destination, detail), []).append(item.role)
+    for (name, detail), roles in withheld.items():
+        tell(connection, run.study_key, ROOM, "delivery.withheld", f"{_words(roles)} not sent to {name}: {detail}")
+    for old in repository.open_before(connection, run.study_key, run.pipeline, run.revision):
+        repository.update(
+            connection, old.delivery_id, state=str(DeliveryState.CANCELLED), next_attempt_utc=None, detail=f"Replaced by result {run.revision} before it was sent."
+        )
+        if old.state != DeliveryState.WITHHELD:
+            tell(connection, run.study_key, ROOM, "delivery.cancelled", f"{_words([old.role])} for {old.destination} replaced before it was sent.")
+
+
+def attempt_delivery(
+    database: sa.Engine, delivery_id: str, attempt: int, destinations: Mapping[str, DestinationSettings], results_root: Path
+) -> Receipt:
+    """Make one attempt; whatever goes wrong becomes a receipt.
+
+    A delivery that is settled or cancelled, or an attempt that is not the current one, sends nothing.
+    """
+    with database.begin() as connection:
+        row = repository.load(connection, delivery_id)
+    if row.state not in _SENDABLE or row.attempt != attempt:
+        return Receipt(Outcome.DELIVERED if row.state in (DeliveryState.DONE, DeliveryState.WARNED) else Outcome.REJECT, row.detail)
+    settings = destinations.get(row.destination)
+    if settings is None:
+        return Receipt(Outcome.REJECT, f'Destination "{row.destination}" is not in the configuration any more.')
+    started = time.monotonic()
+    receipt = _attempt(row, settings, results_root)
+    log.event(
+        "delivery.attempted",
+        study=row.study_key,
+        run=row.run_key,
+        delivery=delivery_id,
+        destination=row.destination,
+        kind=row.kind,
+        attempt=attempt,
+        outcome=str(receipt.outcome),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return receipt
+
+
+def _attempt(row: repository.Delivery, settings: DestinationSettings, results_root: Path) -> Receipt:
+    try:
+        data = (results_root / row.storage_key).read_bytes()
+    except OSError as error:
+        return Receipt(Outcome.RETRY, f"The stored result cannot be read ({type(error).__name__}).")
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        return Receipt(Outcome.REJECT, "The stored result is damaged: its checksum is not the one recorded when it was made. Run the study again.")
+    artifact = Artifact(row.run_key, row.role, row.media_type, row.identifier, data, row.sop_class_uid, row.refusal)
+    try:
+        receipt: Receipt = load_kind("destination", settings.kind).send(artifact, settings)
+        return receipt
+    except PeerError as error:
+        return Receipt(Outcome.RETRY if error.temporary else Outcome.REJECT, str(error))
+    except NodeError as error:
+        return Receipt(Outcome.RETRY if error.temporary else Outcome.REJECT, f"{type(error).__name__}: {error}")
+    except Exception as error:  # the worker's own boundary: a defect of one kind must not end the queue; the text could name a patient
+        return Receipt(Outcome.RETRY, f"Unexpected {type(error).__name__} in this node; it is tried again.")
+
+
+def settle_delivery(
+    database: sa.Engine,
+    delivery_id: str,
+    attempt: int,
+    receipt: Receipt,
+    destinations: Mapping[str, DestinationSettings],
+    submit: Submit,
+) -> None:
+    """Write what an attempt came to: state, story and, where it failed for now, the next attempt, all in one transaction.
+
+    Settling again changes nothing. A delivery that was cancelled while it was being sent is told as delivered, because it was.
+    """
+    now = time.time()
+    with database.begin() as connection:
+        row = repository.load(connection, delivery_id)
+        delivered = receipt.outcome in (Outcome.DELIVERED, Outcome.WARNING)
+        current = row.attempt == attempt and row.state in _SENDABLE
+        overtaken = row.attempt == attempt and row.state == DeliveryState.CANCELLED and delivered
+        if not current and not overtaken:
+            return
+        what = f"{_words([row.role])} to {row.destination}"
+        if delivered:
+            state = DeliveryState.DONE if receipt.outcome is Outcome.DELIVERED else DeliveryState.WARNED
+            repository.update(connection, delivery_id, state=str(state), done_utc=now, next_attempt_utc=None, detail=receipt.detail)
+            warning = f", with a warning: {receipt.detail}" if state is DeliveryState.WARNED else "."
+            late = " It had been replaced while it was on its way." if overtaken else ""
+            tell(connection, row.study_key, ROOM, "delivery.done", f"Delivered: {what}{warning}{late}")
+            return
+        settings = destinations.get(row.destination)
+        patience = settings.patience_hours * 3600 if settings else 0.0
+        if receipt.outcome is Outcome.REJECT or now - row.planned_utc >= patience:
+            why = "" if receipt.outcome is Outcome.REJECT else " (out of patience)"
+            repository.update(connection, delivery_id, state=str(DeliveryState.DEAD), next_attempt_utc=None, detail=receipt.detail + why)
+            tell(connection, row.study_key, ROOM, "delivery.parked", f"Not delivered: {what}{why}. {receipt.detail}")
+            return
+        delay = next_delay_seconds(attempt, delivery_id)
+        repository.update(
+            connection,
+            delivery_id,
+            state=str(DeliveryState.WAITING),
+            attempt=attempt + 1,
+            next_attempt_utc=now + delay,
+            detail=receipt.detail,
+        )
+        if receipt.detail != row.detail:  # a destination that is down for days makes one line, not hundreds
+            tell(connection, row.study_key, ROOM, "delivery.waiting", f"Not delivered yet: {what}; tried again. {receipt.detail}")
+        submit(connection, delivery_id, attempt + 1, row.destination, row.priority, delay)
+
+
+def retry_dead(connection: sa.Connection, delivery_ids: Iterable[str] | None, submit: Submit) -> list[str]:
+    """Send given-up deliveries again, all or those named, in the caller's transaction; return the ids that were.
+
+    Patience starts anew.
+    """
+    wanted = None if delivery_ids is None else set(delivery_ids)
+    again = []
+    for row in repository.listed(connection, states=(DeliveryState.DEAD,)):
+        if wanted is not None and row.delivery_id not in wanted:
+            continue
+        attempt = row.attempt + 1
+        repository.update(
+            connection, row.delivery_id, state=str(DeliveryState.QUEUED), attempt=attempt, planned_utc=time.time(), next_attempt_utc=None
+        )
+        tell(connection, row.study_key, ROOM, "delivery.retried", f"{_words([row.role])} to {row.destination}: a person asked to send it again.")
+        submit(connection, row.delivery_id, attempt, row.destination, row.priority, 0.0)
+        again.append(row.delivery_id)
+    return again
+
+
+def unfinished(connection: sa.Connection) -> list[repository.Delivery]:
+    """Return the deliveries that an attempt must exist for: what a sweep submits again if the engine has lost it."""
+    return repository.listed(connection, states=_SENDABLE)
+
+
+def list_deliveries(
+    connection: sa.Connection, *, study_key: str = "", states: Sequence[str] = (), destination: str = ""
+) -> list[repository.Delivery]:
+    """Return deliveries for the command line and the pages, oldest first."""
+    return repository.listed(connection, study_key=study_key, states=states, destination=destination)
+
+
+def count_deliveries(connection: sa.Connection) -> dict[tuple[str, str], int]:
+    """Return the number of deliveries by destination and state, for the metrics."""
+    return repository.counted(connection)
+
+
+def check_destination(settings: DestinationSettings, sop_class_uids: tuple[str, ...] = ()) -> list[str]:
+    """Ask a destination whether it would take objects of these SOP classes; return the problems, empty when there are none."""
+    problems: list[str] = _kind(settings).check(settings, sop_class_uids)
+    return problems
+
+
+def describe_destination(settings: DestinationSettings) -> str:
+    """Say in one sentence where a destination is."""
+    sentence: str = _kind(settings).describe(settings)
+    return sentence
+
+
+def _kind(settings: DestinationSettings) -> Any:
+    return load_kind("destination", settings.kind)
+
+
+def _tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
+    from dicom_node.store.story import read_story
+
+    if all(line.text != text for line in read_story(connection, study_key)):
+        tell(connection, study_key, ROOM, event, text)
+
+
+def _words(roles: Sequence[str]) -> str:
+    return ", ".join(role.replace("_", " ") for role in roles)

@@ -1,0 +1,77 @@
+"""The demo's node.yaml: the same file that IT would write, with everything switched on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dicom_node.demo.peers import LOOPBACK, PACS_AE
+
+NODE_AE = "AINODE"
+
+_TEMPLATE = """\
+# Written by `dicom-node demo`: everything on loopback, every output switched on.
+site:
+  name: Demo hospital
+  timezone: UTC
+
+reception:
+  host: {host}
+  port: {dicom_port}
+  ae_titles: [{node_ae}]
+  peers:
+    - {{ae_title: {pacs_ae}, host: {host}}}
+
+studies:
+  quiet_seconds: 1            # the default is 10: real modalities pause between images
+
+routing:
+  rules:
+    - name: chest radiographs
+      when: {{modality: [CR, DX]}}
+      pipeline: cxr_tb
+      policy: screening
+      release: at_once          # the default is silent
+      max_study_age_hours: 1000000   # the sample radiograph is from 2004; the default of 48 would hold it
+      destinations: [pacs, fhir, ris]
+
+destinations:
+  pacs:
+    kind: dicom_store
+    ae_title: {pacs_ae}
+    host: {host}
+    port: {pacs_port}
+    calling_ae_title: {node_ae}
+    outputs: [secondary_capture, text_report, structured_report, lung_segmentation, saliency_segmentation, key_objects]
+    allow_unvalidated: true     # the shipped bundles are demonstrations, and every object says so
+  fhir:
+    kind: fhir_rest
+    url: http://{host}:{fhir_port}
+    outputs: [diagnostic_report]
+    allow_unvalidated: true
+  ris:
+    kind: hl7_mllp
+    host: {host}
+    port: {hl7_port}
+    outputs: [oru_message]
+    allow_unvalidated: true
+
+web:
+  host: {host}
+  port: {web_port}
+"""
+
+
+def write_configuration(home: Path, *, dicom_port: int, web_port: int, pacs_port: int, fhir_port: int, hl7_port: int) -> None:
+    """Write ``home/node.yaml``."""
+    home.mkdir(parents=True, exist_ok=True)
+    text = _TEMPLATE.format(
+        host=LOOPBACK,
+        node_ae=NODE_AE,
+        pacs_ae=PACS_AE,
+        dicom_port=dicom_port,
+        web_port=web_port,
+        pacs_port=pacs_port,
+        fhir_port=fhir_port,
+        hl7_port=hl7_port,
+    )
+    (home / "node.yaml").write_text(text, encoding="utf-8")

@@ -1,0 +1,165 @@
+"""The demo itself: start the peers, send three studies, wait for the answers in the PACS, write them down."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+
+from dicom_node.config.load import load_settings
+from dicom_node.core.errors import PeerError, UsageError
+from dicom_node.core.identifiers import study_key
+from dicom_node.core.product import PRODUCT_NAME
+from dicom_node.demo import peers
+from dicom_node.demo.configuration import NODE_AE, write_configuration
+from dicom_node.demo.present import write_answers
+from dicom_node.home import Home
+from dicom_node.node import database_url
+from dicom_node.store.connect import open_database
+from dicom_node.studies import step as studies
+
+#: A delivery in one of these states will not change by itself.
+SETTLED = ("done", "done_with_warning", "dead", "withheld", "cancelled")
+
+
+def say(text: str) -> None:
+    """Print one line of progress at once."""
+    print(text, flush=True)
+
+
+def sample_studies() -> list[tuple[str, Dataset]]:
+    """Return the three studies: a real chest radiograph, a phantom with an abnormality, a limb that must be refused.
+
+    Raises
+    ------
+    UsageError
+        The public sample images of PyPI ``pydicom-data`` are not installed.
+    """
+    from models.phantoms.cxr import chest_phantom
+    from models.phantoms.dicom import as_radiograph
+
+    files = {name: get_testdata_file(name, download=False) for name in ("RG1_UNCR.dcm", "RG3_UNCR.dcm")}
+    if not all(files.values()):
+        raise UsageError("the demo needs the sample images of the PyPI package pydicom-data: pip install pydicom-data")
+    image, _, _ = chest_phantom(seed=7, size=1024, abnormal=True)
+    phantom = as_radiograph(image, study_date=dt.date.today().strftime("%Y%m%d"))
+    return [
+        ("real chest radiograph (Philips CR, PA)", dcmread(str(files["RG1_UNCR.dcm"]))),
+        ("phantom with an abnormality", phantom),
+        ("radiograph of a limb, to be refused", dcmread(str(files["RG3_UNCR.dcm"]))),
+    ]
+
+
+def run_demo(out: Path) -> int:
+    """Do the whole walk; returns 0 when every study came back as it should."""
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dicom-node-demo-")))
+        home = Home(work / "home")
+        dicom_port, web_port, pacs_port, pacs_http, fhir_port, hl7_port = peers.free_ports(6)
+
+        say("starting the peers on loopback")
+        pacs = peers.start_pacs(work, pacs_port, pacs_http, NODE_AE, dicom_port)
+        stack.callback(pacs.stop)
+        say(f"  PACS: {pacs.name}")
+        fhir, fhir_name = peers.start_fhir(work, fhir_port)
+        stack.callback(fhir.stop)
+        say(f"  FHIR: {fhir_name}")
+        hl7, hl7_folder = peers.start_mllp(work, hl7_port)
+        stack.callback(hl7.stop)
+        say("  HL7: an MLLP receiver")
+
+        write_configuration(
+            home.path, dicom_port=dicom_port, web_port=web_port, pacs_port=pacs_port, fhir_port=fhir_port, hl7_port=hl7_port
+        )
+        shutil.copy(home.config, out / "node.yaml")
+        settings = load_settings(home.config)
+        say(f"starting the node ({NODE_AE})")
+        node = peers.Process([sys.executable, "-m", "dicom_node", "serve", "--home", home.path], out / "node.log")
+        stack.callback(node.stop)
+        peers.wait_for("the node", lambda: peers.listens(dicom_port))
+
+        database = open_database(database_url(home, settings))
+        stack.callback(database.dispose)
+        lines = []
+        for name, dataset in sample_studies():
+            uid = str(dataset.StudyInstanceUID)
+            say(f"{name}: stored in the PACS, forwarded to the node")
+            peers.send([dataset], pacs_port, peers.PACS_AE, NODE_AE)
+            pacs.forward(uid)
+            sent = time.time()
+            story = _wait_until_settled(database, study_key(uid))
+            back = [d for d in pacs.fetch(uid) if d.get("ManufacturerModelName") == PRODUCT_NAME]
+            lines.append(_line(name, story, back, sent, settings.studies.quiet_seconds))
+            say(f"  {_told(lines[-1])}")
+            write_answers(out, _folder_name(name), story, home.results, back)
+        received = sorted(hl7_folder.iterdir())
+        say(f"HL7 receiver got {len(received)} message(s)")
+        (out / "summary.json").write_text(json.dumps(lines, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    problems = _problems(lines)
+    for problem in problems:
+        say(f"FAILED: {problem}")
+    say(f"{'done' if not problems else 'not as it should be'} in {time.monotonic() - started:.0f} s; see {out}/")
+    return 1 if problems else 0
+
+
+def _wait_until_settled(database: Any, key: str, seconds: float = 60.0) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with database.connect() as connection:
+            try:
+                story = studies.study_story(connection, key)
+            except LookupError:
+                story = {}
+        deliveries = story.get("deliveries", [])
+        if deliveries and all(d["state"] in SETTLED for d in deliveries):
+            return story
+        time.sleep(0.1)
+    raise PeerError(f"study {key} has no complete answer after {seconds:g} s; see node.log")
+
+
+def _line(name: str, story: dict[str, Any], back: Sequence[Dataset], sent: float, quiet: float) -> dict[str, Any]:
+    summary = dict(story["runs"][-1]["summary"])
+    stored = [d["done_utc"] for d in story["deliveries"] if d["destination"] == "pacs" and d["done_utc"]]
+    seconds = round(max(stored) - sent, 2) if stored else None
+    summary.update(
+        sample=name,
+        objects=[{"sop_class": d.SOPClassUID.name, "sop_instance_uid": d.SOPInstanceUID} for d in back],
+        deliveries=[{"output": d["role"], "destination": d["destination"], "state": d["state"], "detail": d["detail"]} for d in story["deliveries"]],
+        seconds_from_last_store_to_stored_back=seconds,
+        quiet_seconds=quiet,
+    )
+    return summary
+
+
+def _told(line: dict[str, Any]) -> str:
+    kinds = ", ".join(item["sop_class"] for item in line["objects"])
+    said = line["headline"] if line["status"] == "analysed" else f"not analysed: {line['reason']}"
+    return f"{said} In the PACS after {line['seconds_from_last_store_to_stored_back']} s: {kinds}"
+
+
+def _problems(lines: Sequence[dict[str, Any]]) -> list[str]:
+    expected = ("analysed", "analysed", "not_analysed")
+    wrong = [f"{line['sample']}: {line['status']}" for line, status in zip(lines, expected, strict=True) if line["status"] != status]
+    for line in lines:
+        wrong += [f"{line['sample']}: {d['output']} to {d['destination']}: {d['detail']}" for d in line["deliveries"] if d["state"] == "dead"]
+        if not line["objects"]:
+            wrong.append(f"{line['sample']}: nothing came back into the PACS")
+    return wrong
+
+
+def _folder_name(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name).split()[:4]).lower()

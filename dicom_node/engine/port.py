@@ -1,0 +1,134 @@
+"""The only module that imports DBOS: submit work in the caller's transaction, run it, find out whether it is still alive.
+
+Exactly one process dequeues (``Worker``); every other process only submits (``Port``). Workflow ids are the domain's ids, so
+submitting twice runs once. Arguments are plain strings and numbers in JSON: never pixels, never an identifier of a patient.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+
+#: Pinned by hand, not the hash of the sources that DBOS would take: an edit must not strand waiting work.
+#: Raise it only when the order of steps changes; the sweep then submits what the old version left.
+APPLICATION_VERSION = "engine-1"
+APPLICATION_NAME = "dicom-node"
+#: A power cut counts against every workflow that runs on the host, so the limit is generous; ``run.crashes`` is our own counter.
+MAX_RECOVERY_ATTEMPTS = 20
+POLL_SECONDS = 0.2
+
+RUNS = "runs"
+DELIVERIES = "deliveries"
+ALIVE = ("PENDING", "ENQUEUED", "DELAYED")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def workflow(name: str) -> Callable[[F], F]:
+    """Make a function a durable workflow: after a crash it goes on at the first step that was not finished."""
+    return DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)
+
+
+def step(name: str) -> Callable[[F], F]:
+    """Make a function a step: its result is kept, and it may run twice, so it must be idempotent."""
+    return DBOS.step(name=name)
+
+
+def prepare_tables(url: str) -> None:
+    """Create the engine's own tables beside ours."""
+    DBOS.migrate(system_database_url=url)
+
+
+class Port:
+    """Submits work. ``database`` is the engine of ``store.connect``, on which ``prepare_tables`` has run."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._client = DBOSClient(
+            system_database_engine=database, serializer=DBOSPortableJSONSerializer(), application_name=APPLICATION_NAME, lazy=True
+        )
+
+    def submit_run(self, connection: sa.Connection, run_key: str, priority: int, crashes: int = 0) -> None:
+        """Queue a run in the caller's transaction. ``crashes`` > 0 marks a re-submission by the sweep."""
+        workflow_id = f"run:{run_key}" + (f":{crashes}" if crashes else "")
+        self._put(connection, "run", RUNS, workflow_id, priority, "", 0.0, run_key)
+
+    def submit_delivery(
+        self, connection: sa.Connection, delivery_id: str, attempt: int, destination: str, priority: int, delay_seconds: float
+    ) -> None:
+        """Queue one attempt in the caller's transaction; a delayed one holds no slot while it waits."""
+        self._put(connection, "deliver", DELIVERIES, f"dlv:{delivery_id}:{attempt}", priority, destination, delay_seconds, delivery_id, attempt)
+
+    def _put(
+        self, connection: sa.Connection, name: str, queue: str, workflow_id: str, priority: int, partition: str, delay: float, *args: Any
+    ) -> None:
+        options: dict[str, Any] = {
+            "workflow_name": name,
+            "queue_name": queue,
+            "workflow_id": workflow_id,
+            "priority": priority,
+            "app_version": APPLICATION_VERSION,
+        }
+        if partition:
+            options["queue_partition_key"] = partition
+        if delay > 0:
+            options["delay_seconds"] = delay
+        self._client.enqueue_in_transaction(connection, options, *args)  # type: ignore[arg-type]
+
+    def alive(self, prefix: str) -> set[str]:
+        """Return the ids of workflows that are queued, waiting or running, by prefix (``run:`` or ``dlv:``)."""
+        found = self._client.list_workflows(status=list(ALIVE), workflow_id_prefix=prefix, load_input=False, load_output=False)
+        return {status.workflow_id for status in found}
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._client.destroy()
+
+
+class Worker:
+    """Runs the queues in this process. Register workflows (``workflow``) before ``start``."""
+
+    def __init__(self, database: sa.Engine, url: str, executor_id: str, *, runs: int, per_destination: int) -> None:
+        self._runs = runs
+        self._per_destination = per_destination
+        DBOS(
+            config={
+                "name": APPLICATION_NAME,
+                "system_database_url": url,
+                "system_database_engine": database,
+                "run_migrations": False,
+                "application_version": APPLICATION_VERSION,
+                "executor_id": executor_id,
+                "serializer": DBOSPortableJSONSerializer(),
+                "log_level": "CRITICAL",
+                "scheduler_polling_interval_sec": 5.0,
+            }
+        )
+
+    def start(self) -> None:
+        """Take up what a predecessor of the same name left, then dequeue."""
+        DBOS.launch()
+        common: dict[str, Any] = {"polling_interval_sec": POLL_SECONDS, "on_conflict": "always_update"}
+        DBOS.register_queue(RUNS, worker_concurrency=self._runs, **common)
+        DBOS.register_queue(DELIVERIES, worker_concurrency=16, partition_concurrency=self._per_destination, **common)
+
+    def stop(self, patience_seconds: int = 10) -> None:
+        """Stop dequeuing and let running steps end; what does not end in time goes on after the next start."""
+        DBOS.destroy(workflow_completion_timeout_sec=patience_seconds)
+
+    def forget_finished(self, older_than_seconds: float) -> int:
+        """Delete the engine's record of workflows that ended long ago; the domain rows stay. Returns how many."""
+        cutoff = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - older_than_seconds))
+        ended = DBOS.list_workflows(
+            status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
+            completed_before=cutoff,
+            limit=1000,
+            load_input=False,
+            load_output=False,
+        )
+        for status in ended:
+            DBOS.delete_workflow(status.workflow_id)
+        return len(ended)

@@ -1,0 +1,65 @@
+"""Which bundles a run uses: the versions a rule names, else the highest found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import models.bundle
+
+from dicom_node.inference.settings import InferenceSettings
+
+#: The bundles that come with the package.
+SHIPPED = (Path(models.bundle.__file__).parent / "bundles",)
+
+
+@dataclass(frozen=True)
+class ChosenBundles:
+    """Folders by bundle name, their hashes, the policy's hash; ``problem`` says in a sentence why a run cannot use them."""
+
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    hashes: tuple[str, ...] = ()
+    policy_hash: str = ""
+    problem: str = ""
+
+
+def choose(
+    needs: tuple[str, ...], versions: Mapping[str, str], roots: tuple[Path, ...], policy: str, named: Mapping[str, Path] | None = None
+) -> ChosenBundles:
+    """Find and verify the bundles a pipeline needs; the first one decides and holds the policy. ``named`` folders win."""
+    folders: dict[str, Path] = {}
+    hashes: list[str] = []
+    policy_hash = ""
+    try:
+        for name in needs:
+            folder = (named or {}).get(name) or models.bundle.find_bundle(name, versions.get(name), roots)
+            bundle = models.bundle.load_bundle(folder)
+            folders[name] = folder
+            hashes.append(bundle.sha256)
+            if name == needs[0]:
+                policy_hash = hash_policy(policy, bundle.operating_point(policy))
+    except models.bundle.BundleError as error:
+        return ChosenBundles(problem=str(error))
+    return ChosenBundles(folders, tuple(hashes), policy_hash)
+
+
+def hash_policy(name: str, operating_point: Mapping[str, Any]) -> str:
+    """Return SHA-256 over the policy's name and content."""
+    text = json.dumps([name, operating_point], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pipeline_settings(settings: InferenceSettings, rule: Any) -> dict[str, Any]:
+    """Return what the pipeline's own ``Settings`` model gets: the site's, then what the rule narrows."""
+    return {
+        **settings.pipelines.get(rule.pipeline, {}),
+        "accept_age_unknown": rule.accept_age_unknown,
+        "accept_ap": rule.accept_ap,
+        "allow_synthetic": settings.allow_synthetic,
+        "threads": settings.threads,
+        "device": settings.device,
+    }

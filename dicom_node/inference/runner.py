@@ -1,0 +1,140 @@
+"""Runs a pipeline in a child process: a crash of a decoder or of the GPU library is an exception here, and a time limit holds."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from dicom_node.core.errors import BundleError, NodeError, PipelineError, StudyError
+from dicom_node.core.findings import Abstention, Findings
+from dicom_node.core.run import Selection
+from dicom_node.core.study import Study
+from dicom_node.inference.findings_store import save_findings
+from dicom_node.plugins import load_kind
+
+
+@dataclass(frozen=True)
+class PipelineJob:
+    """What the child needs. ``settings`` are the pipeline's own, as plain values; ``folder`` receives the findings."""
+
+    pipeline: str
+    study: Study
+    selection: Selection
+    bundles: Mapping[str, Path]
+    policy: str
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_pipeline(job: PipelineJob) -> Findings:
+    """Run the pipeline here and now, in this process (``dicom-node analyze`` and the child do).
+
+    What the images do not allow becomes an abstention.
+
+    Raises
+    ------
+    BundleError
+        A bundle is damaged or has no such policy.
+    """
+    pipeline = load_kind("pipeline", job.pipeline)
+    if not job.selection.read:
+        abstention = Abstention(job.selection.refusal or "no_image", job.selection.detail)
+        return Findings(pipeline=job.pipeline, not_read=job.selection.not_read, abstention=abstention)
+    settings = pipeline.Settings(**job.settings)
+    try:
+        found: Findings = pipeline.run(job.study, job.selection, job.bundles, job.policy, settings)
+    except StudyError as error:
+        return Findings(pipeline=job.pipeline, not_read=job.selection.not_read, abstention=Abstention(error.code, str(error)))
+    return found
+
+
+class PipelineProcess:
+    """One child process that runs one job at a time and keeps its networks warm between jobs."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")  # fork would copy open sockets and locks
+        self._turn = threading.Lock()
+        self._child: Any = None
+        self._line: Connection | None = None
+
+    def run(self, job: PipelineJob, timeout_seconds: float) -> None:
+        """Run one job; its findings lie in ``job.folder`` afterwards.
+
+        Raises
+        ------
+        BundleError
+            As the child said.
+        PipelineError
+            The child died, failed in a way nobody foresaw, or ran out of time. It is started afresh for the next job.
+        """
+        with self._turn:
+            line = self._started()
+            try:
+                line.send(job)
+                if not line.poll(timeout_seconds):
+                    raise PipelineError(f"pipeline {job.pipeline} took longer than {timeout_seconds:g} s and was stopped")
+                answer = line.recv()
+            except PipelineError:
+                self._kill()
+                raise
+            except (EOFError, OSError) as error:
+                self._kill()
+                raise PipelineError(f"the process that ran pipeline {job.pipeline} died") from error
+        kind, text = answer
+        if kind == "bundle":
+            raise BundleError(text)
+        if kind == "failed":
+            raise PipelineError(f"pipeline {job.pipeline} failed: {text}")
+
+    def _started(self) -> Connection:
+        if self._line is None or not self._child.is_alive():
+            self._kill()
+            here, there = self._context.Pipe()
+            self._child = self._context.Process(target=_serve, args=(there,), daemon=True, name="pipeline")
+            self._child.start()
+            there.close()
+            self._line = here
+        return self._line
+
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.join()
+        if self._line is not None:
+            self._line.close()
+        self._child = self._line = None
+
+    def close(self) -> None:
+        """End the child."""
+        self._kill()
+
+
+def _serve(line: Connection) -> None:
+    """The child's loop. One broad ``except``: this is the worker, and what it catches becomes a coded refusal, never silence."""
+    while True:
+        try:
+            job: PipelineJob = line.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            save_findings(job.folder, run_pipeline(job))
+            line.send(("done", ""))
+        except BundleError as error:
+            line.send(("bundle", str(error)))
+        except NodeError as error:
+            line.send(("failed", str(error)))
+        except Exception as error:
+            # the type only: a library's message may quote the header
+            line.send(("failed", f"{type(error).__name__} in {_place(error)}"))
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

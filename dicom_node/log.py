@@ -1,0 +1,36 @@
+"""One JSON line an event, to standard error's sibling: standard output. Fields come from a short list, so no patient slips in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+
+#: The only fields a line may carry. Names, identifiers, accession numbers, birth dates, UIDs and pixels are never among them.
+ALLOWED = frozenset(
+    "study run pipeline rule bundle policy state decision zone code reason room role port pid peer calling_ae called_ae address "
+    "destination kind outcome attempt seconds status count size error file line host path delivery signal version next_s".split()
+)
+
+
+def event(name: str, **fields: object) -> None:
+    """Write one line, e.g. ``event("run.finished", study="st_7f3k2", seconds=1.84)``.
+
+    Raises
+    ------
+    ValueError
+        A field outside ``ALLOWED``: a defect of the caller, found by its tests.
+    """
+    unknown = fields.keys() - ALLOWED
+    if unknown:
+        raise ValueError(f"log fields {sorted(unknown)} are not on the list of dicom_node/log.py")
+    line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": name, **fields}
+    sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' loggers from printing what they were given: their messages can hold a patient's name."""
+    for name in ("pynetdicom", "pydicom", "highdicom", "hl7apy", "httpx", "httpcore", "uvicorn.access", "dbos"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

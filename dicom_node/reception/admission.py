@@ -1,0 +1,77 @@
+"""May this calling AE open an association? Default: no. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Rejection(NamedTuple):
+    """An A-ASSOCIATE-RJ: result, source and reason as in PS3.8, Table 9-21; ``text`` is for the log."""
+
+    result: int
+    source: int
+    reason: int
+    text: str
+
+
+CALLING_AE_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling AE title not recognized")
+CALLING_ADDRESS_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling AE title not recognized at this address")
+CALLED_AE_NOT_RECOGNIZED = Rejection(1, 1, 7, "called AE title not recognized")
+LOCAL_LIMIT_EXCEEDED = Rejection(2, 3, 2, "local limit of open associations exceeded")
+TEMPORARY_CONGESTION = Rejection(2, 3, 1, "the node is stopping")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A system that may send. ``addresses`` is where its name leads now; ``None``: any address."""
+
+    ae_title: str
+    addresses: frozenset[str] | None
+
+
+def same_address(address: str) -> str:
+    """Return an IP address in its one spelling: no zone, an IPv4 address also when it came in over IPv6."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return str(mapped or parsed)
+
+
+def admit(
+    calling_ae: str,
+    called_ae: str,
+    address: str,
+    *,
+    peers: Iterable[Peer],
+    ae_titles: Iterable[str],
+    open_associations: int,
+    limit: int,
+    stopping: bool = False,
+) -> Rejection | None:
+    """Return ``None`` to accept the association, or the rejection to answer.
+
+    The caller is judged before anything else, so that a stranger learns neither our titles nor how busy we are.
+
+    Notes
+    -----
+    AE titles are compared with case, without leading and trailing blanks (PS3.8, 9.3.2; PS3.5, VR AE).
+    """
+    caller = calling_ae.strip(" ")
+    entries = [peer for peer in peers if peer.ae_title == caller]
+    if not entries:
+        return CALLING_AE_NOT_RECOGNIZED
+    here = same_address(address)
+    if not any(peer.addresses is None or here in {same_address(known) for known in peer.addresses} for peer in entries):
+        return CALLING_ADDRESS_NOT_RECOGNIZED
+    if called_ae.strip(" ") not in ae_titles:
+        return CALLED_AE_NOT_RECOGNIZED
+    if stopping:
+        return TEMPORARY_CONGESTION
+    if open_associations >= limit:
+        return LOCAL_LIMIT_EXCEEDED
+    return None

@@ -1,0 +1,168 @@
+"""The result in plain words: one text for the text report, FHIR and HL7, so that all three say the same."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dicom_node.core.abstentions import reason
+from dicom_node.core.findings import Decision, Finding, SaliencyMap, Zone
+
+if TYPE_CHECKING:
+    from dicom_node.results.context import ResultContext
+
+_PLAIN = str.maketrans(
+    {"≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "±": "+/-", "’": "'", "‘": "'", "“": '"', "”": '"', "·": "-", "→": "->"}
+)
+
+ZONE_TEXT = {
+    Zone.SUSPECTED: "Suspected: at or above the upper threshold. Look at this study first.",
+    Zone.GRAY: "Needs human review: no clear answer either way.",
+    Zone.NOT_SUSPECTED: "Not suspected: below the lower threshold of every class that was assessed.",
+}
+NOT_REVIEWED = "Preliminary computer output, not reviewed by a radiologist."
+MAP_CAVEAT = "A saliency map shows what the model used; it is not the outline of a lesion."
+NO_EVIDENCE = "The saliency map shows no positive evidence."
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the report (key: ``result``, ``conclusion``, ``images``, ``method``, ``notice``) and its lines."""
+
+    key: str
+    lines: tuple[str, ...]
+
+
+def sections(context: ResultContext) -> tuple[Section, ...]:
+    """Return the report, section by section; empty sections are left out."""
+    findings = context.findings
+    body = _refusal(context) if findings.abstention else _result(context)
+    made = (*body, Section("images", _images(context)), Section("method", _method(context)), Section("notice", _notice(context)))
+    return tuple(Section(s.key, tuple(plain(line) for line in s.lines)) for s in made if s.lines)
+
+
+def plain(text: str) -> str:
+    """Return ``text`` in ASCII on one line: it must fit every character set that a source may have."""
+    folded = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    ascii_only = "".join(c for c in folded if not unicodedata.combining(c)).encode("ascii", "replace").decode("ascii")
+    return " ".join(ascii_only.split())
+
+
+def headline(context: ResultContext) -> str:
+    """Return the result in one sentence."""
+    findings = context.findings
+    if findings.abstention:
+        return plain("Not analysed, because: " + refusal_sentence(context))
+    return plain(findings.headline or (ZONE_TEXT[findings.zone] if findings.zone else "No result."))
+
+
+def refusal_sentence(context: ResultContext) -> str:
+    """Return why the study was not analysed: the reason's sentence and what makes it concrete."""
+    abstention = context.findings.abstention
+    assert abstention is not None, "only a refusal has a reason"
+    return plain(f"{reason(abstention.reason).text} {abstention.detail}")
+
+
+def finding_line(finding: Finding) -> str:
+    """Return one class in words."""
+    name = finding.code.meaning
+    if finding.decision is Decision.NOT_ASSESSED or finding.probability is None:
+        return plain(f"{name}: not assessed. {finding.note}")
+    against = ""
+    if finding.threshold is not None:
+        side = "at or above" if finding.decision is Decision.POSITIVE else "below"
+        against = f", {side} the operating threshold {finding.threshold:.2f}"
+    gray = ""
+    if finding.threshold_low is not None and finding.threshold_high is not None:
+        gray = f" (gray zone {finding.threshold_low:.2f} to {finding.threshold_high:.2f})"
+    return plain(f"{name}: probability {finding.probability:.2f}{against}{gray}. {finding.note}")
+
+
+def not_read_lines(context: ResultContext) -> tuple[str, ...]:
+    """Return why images were left, equal reasons counted."""
+    counted = Counter(plain(f"{reason(n.reason).text} {n.detail}") for n in context.findings.not_read)
+    return tuple(f"Not read: {text}" + (f" ({number} images)" if number > 1 else "") for text, number in counted.items())
+
+
+def attention_place(saliency: SaliencyMap, orientation: tuple[str, ...]) -> str:
+    """Say where the map is strongest; "" when there is no evidence.
+
+    The patient's side is named only if Patient Orientation tells it (PS3.3 C.7.6.1.1.1); else the image's side.
+    """
+    values = saliency.values
+    if not values.size or float(values.max()) <= 0:
+        return ""
+    row, column = (int(v) for v in np.unravel_index(int(np.argmax(values)), values.shape))
+    height = ("upper", "middle", "lower")[min(2, 3 * row // values.shape[0])]
+    share = column / values.shape[1]
+    if 0.45 <= share <= 0.55:
+        side = "near the midline of the image"
+    else:
+        side = f"image {'left' if share < 0.5 else 'right'}"
+        towards = orientation[0][:1] if orientation else ""
+        if towards in ("L", "R"):
+            rightmost = "left" if towards == "L" else "right"
+            leftmost = "right" if towards == "L" else "left"
+            side = f"patient's {leftmost if share < 0.5 else rightmost}"
+    return f"Strongest model attention: {side}, {height} third of the image."
+
+
+def method_lines(context: ResultContext) -> tuple[str, ...]:
+    """Return policy, guarantee and models: what a reader needs to weigh the answer."""
+    findings = context.findings
+    lines = []
+    if findings.policy is not None:
+        lines.append(f'Policy "{findings.policy.name}": {findings.policy.guarantee or "no valid guarantee."}')
+    for bundle in findings.bundles:
+        twin = ", reduced-width twin" if bundle.twin else ""
+        lines.append(f"Model {bundle.label}{twin}, evidence level: {bundle.evidence}.")
+    return tuple(plain(line) for line in lines)
+
+
+def revision_line(context: ResultContext) -> str:
+    """Return which result of the study this is; "" for the first."""
+    number = context.run.revision
+    return f"Result {number}, replaces result {number - 1}." if number > 1 else ""
+
+
+def _result(context: ResultContext) -> tuple[Section, ...]:
+    findings = context.findings
+    lines = [finding_line(finding) for finding in findings.findings]
+    saliency = context.saliency
+    if saliency is not None:
+        lines.append(f"{attention_place(saliency, context.orientation) or NO_EVIDENCE} {MAP_CAVEAT}")
+    lines += [f"Note: {flag.text}" for flag in findings.flags]
+    conclusion = [headline(context)]
+    if findings.zone is not None and ZONE_TEXT[findings.zone] not in conclusion:
+        conclusion.append(ZONE_TEXT[findings.zone])
+    return Section("conclusion", tuple(conclusion)), Section("result", tuple(lines))
+
+
+def _refusal(context: ResultContext) -> tuple[Section, ...]:
+    return (Section("conclusion", (headline(context), "No finding is given; this is not a normal result.")),)
+
+
+def _images(context: ResultContext) -> tuple[str, ...]:
+    read = len(context.findings.read)
+    first = () if context.findings.abstention else (f"Images read: {read}.",)
+    return (*first, *not_read_lines(context))
+
+
+def _method(context: ResultContext) -> tuple[str, ...]:
+    made_at = f"Time of analysis: {moment(context)}."
+    revision = revision_line(context)
+    return (*method_lines(context), made_at, *([revision] if revision else []))
+
+
+def _notice(context: ResultContext) -> tuple[str, ...]:
+    return (*(f"{line}." for line in context.disclaimer), NOT_REVIEWED)
+
+
+def moment(context: ResultContext) -> str:
+    """Return the time of analysis with its zone, e.g. ``2026-11-21 10:20 (UTC+05:30)``."""
+    offset = context.timestamp.strftime("%z")
+    return f"{context.timestamp:%Y-%m-%d %H:%M} (UTC{offset[:3]}:{offset[3:5]})"

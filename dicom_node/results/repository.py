@@ -1,0 +1,81 @@
+"""Artifacts: bytes below HOME/results, one row each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from dicom_node.core.artifact import Artifact
+from dicom_node.core.identifiers import short_key
+from dicom_node.store.tables import artifact
+
+
+def write_artifacts(results_root: Path, artifacts: Iterable[Artifact]) -> None:
+    """Write the bytes, durable before any row names them. Writing again writes the same bytes."""
+    folders = set()
+    for item in artifacts:
+        path = results_root / storage_key(item)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name("." + path.name)
+        with temporary.open("wb") as handle:
+            handle.write(item.data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        folders.add(path.parent)
+    for folder in folders:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def record_artifacts(connection: sa.Connection, artifacts: Iterable[Artifact]) -> None:
+    """Write the rows that are not there yet."""
+    for item in artifacts:
+        key = artifact_id(item)
+        if connection.execute(sa.select(artifact.c.artifact_id).where(artifact.c.artifact_id == key)).first():
+            continue
+        connection.execute(
+            sa.insert(artifact).values(
+                artifact_id=key,
+                run_key=item.run_key,
+                role=item.role,
+                media_type=item.media_type,
+                identifier=item.identifier,
+                sop_class_uid=item.sop_class_uid,
+                refusal=item.refusal,
+                storage_key=storage_key(item),
+                sha256=item.sha256,
+            )
+        )
+
+
+def artifact_id(item: Artifact) -> str:
+    """Return the row's name, derived from run and role."""
+    return short_key("ar", item.run_key, item.role)
+
+
+def storage_key(item: Artifact) -> str:
+    """Return the path below HOME/results: made of our own names only."""
+    return f"{item.run_key}/{item.role.replace(':', '-')}{item.suffix}"
+
+
+def load_artifacts(connection: sa.Connection, results_root: Path, run_key: str) -> tuple[Artifact, ...]:
+    """Return the artifacts of a run with their bytes, in order of role."""
+    rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key).order_by(artifact.c.role))
+    return tuple(
+        Artifact(row.run_key, row.role, row.media_type, row.identifier, (results_root / row.storage_key).read_bytes(), row.sop_class_uid, row.refusal)
+        for row in rows
+    )
+
+
+def predecessors_of(connection: sa.Connection, run_key: str) -> tuple[tuple[str, str, str], ...]:
+    """Return (SOP Class UID, SOP Instance UID, role) of a run's structured reports: what a successor document names."""
+    reports = ("text_report", "structured_report")
+    rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key))
+    return tuple((r.sop_class_uid, r.identifier, r.role) for r in rows if r.role.partition(":")[0] in reports)

@@ -1,0 +1,56 @@
+"""Front door of the results room: findings in, artifacts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+from types import ModuleType
+
+from dicom_node.core.artifact import Artifact
+from dicom_node.plugins import load_kind
+from dicom_node.results.context import ResultContext
+
+
+def build_results(context: ResultContext, roles: Sequence[str]) -> tuple[Artifact, ...]:
+    """Build the wanted roles, those that others refer to first; a kind that these findings do not give is left out.
+
+    Parameters
+    ----------
+    context
+        The run and its findings.
+    roles
+        Kinds, with ``:variant`` for a flavour; repetitions are built once.
+
+    Raises
+    ------
+    LookupError
+        A kind that does not exist, or a variant that it does not have.
+    """
+    artifacts = []
+    for role in _in_order(roles):
+        kind, _, variant = role.partition(":")
+        module = _output(role)
+        if not module.wanted(context.findings):
+            continue
+        artifact: Artifact = module.build(context, variant)
+        context.built.setdefault(role, artifact)
+        context.built.setdefault(kind, context.built[role])
+        artifacts.append(artifact)
+    return tuple(artifacts)
+
+
+def _output(role: str) -> ModuleType:
+    kind, _, variant = role.partition(":")
+    module = load_kind("output", kind)
+    if variant and variant not in module.VARIANTS:
+        raise LookupError(f'output "{kind}" has no variant "{variant}". Known: {", ".join(module.VARIANTS) or "none"}.')
+    return module
+
+
+def _in_order(roles: Sequence[str]) -> list[str]:
+    """Sort so that AFTER holds; otherwise plain flavours first, then by name: the same roles always give the same order."""
+    wanted = sorted(set(roles), key=lambda role: (role.partition(":")[0], role))
+    kinds = {role.partition(":")[0] for role in wanted}
+    graph = {kind: sorted(kinds.intersection(_output(kind).AFTER)) for kind in sorted(kinds)}
+    order = {kind: place for place, kind in enumerate(TopologicalSorter(graph).static_order())}
+    return sorted(wanted, key=lambda role: (order[role.partition(":")[0]], role))

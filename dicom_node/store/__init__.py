@@ -1,0 +1,1 @@
+"""The database: tables (the truth) and how to reach them."""

@@ -1,0 +1,51 @@
+"""Are the pixels of two files the same? Decoded losslessly, so that a recompressed twin is known for what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dicom_node.core.errors import StudyError
+from dicom_node.imaging import pixels
+
+_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def same_pixels(one: Path, other: Path) -> bool:
+    """Say whether two objects show the same. Objects without pixels on either side (documents) count as the same.
+
+    What cannot be decoded is compared byte by byte; if those differ too, the answer is no: a person must look.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    StudyError
+        A file that was received is no longer DICOM: the disk is damaged.
+    """
+    a, b = pixels.read_dataset(one), pixels.read_dataset(other)
+    encoded_a, encoded_b = _encoded(a), _encoded(b)
+    if not encoded_a or not encoded_b:
+        return encoded_a == encoded_b
+    if encoded_a == encoded_b and a.file_meta.TransferSyntaxUID == b.file_meta.TransferSyntaxUID and _same_meaning(a, b):
+        return True
+    try:
+        values_a, values_b = pixels.lossless_pixels(a), pixels.lossless_pixels(b)
+    except StudyError:
+        return False
+    return values_a.shape == values_b.shape and bool(np.array_equal(values_a, values_b)) and _same_meaning(a, b)
+
+
+def _encoded(ds: Dataset) -> bytes:
+    return b"".join(bytes(ds[keyword].value or b"") for keyword in _KEYWORDS if keyword in ds)
+
+
+def _same_meaning(a: Dataset, b: Dataset) -> bool:
+    """The same numbers mean another picture when grey scale or matrix are described otherwise."""
+    described = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsStored", "PixelRepresentation")
+    if any(str(a.get(keyword, "")) != str(b.get(keyword, "")) for keyword in described):
+        return False
+    inverted = [str(ds.get("PhotometricInterpretation", "")) == "MONOCHROME1" for ds in (a, b)]
+    return inverted[0] == inverted[1]

@@ -1,0 +1,195 @@
+"""Queries of the tables ``study`` and ``instance``, and what other rooms wrote about a study, read only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.core.artifact import DICOM
+from dicom_node.core.identifiers import study_key as key_of
+from dicom_node.core.study import HeaderFacts, Instance
+from dicom_node.store.tables import artifact, delivery, instance, run, study
+from dicom_node.studies.arrivals import InstanceState, Version
+
+
+def locked_study(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
+    """Return the study's row, locked until the transaction ends (SQLite: the whole database is, from BEGIN on)."""
+    return connection.execute(sa.select(study).where(study.c.study_key == study_key).with_for_update()).first()
+
+
+def ensure_study(
+    connection: sa.Connection, study_instance_uid: str, now_utc: float, ceiling_utc: float
+) -> tuple[sa.Row[Any], bool]:
+    """Return the study's row, locked, made where missing, and whether it was made."""
+    key = key_of(study_instance_uid)
+    row = locked_study(connection, key)
+    if row is not None:
+        return row, False
+    made = True
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                sa.insert(study).values(
+                    study_key=key,
+                    study_instance_uid=study_instance_uid,
+                    state="receiving",
+                    hold_reason="",
+                    first_received_utc=now_utc,
+                    last_received_utc=now_utc,
+                    deadline_utc=None,
+                    ceiling_utc=ceiling_utc,
+                    revision=1,
+                )
+            )
+    except IntegrityError:  # PostgreSQL: another association made it a moment ago
+        made = False
+    row = locked_study(connection, key)
+    assert row is not None, "a study that was just inserted"
+    return row, made
+
+
+def update_study(connection: sa.Connection, study_key: str, **values: object) -> None:
+    """Change columns of one study."""
+    connection.execute(sa.update(study).where(study.c.study_key == study_key).values(**values))
+
+
+def versions(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> list[Version]:
+    """Return what the study has under a SOP Instance UID, oldest first."""
+    c = instance.c
+    query = (
+        sa.select(c.instance_id, c.sha256, c.state)
+        .where(c.sop_instance_uid == sop_instance_uid, c.study_key == study_key)
+        .order_by(c.instance_id)
+    )
+    return [Version(row.instance_id, row.sha256, InstanceState(row.state)) for row in connection.execute(query)]
+
+
+def known_elsewhere(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> bool:
+    """Say whether another study has an object under this SOP Instance UID."""
+    c = instance.c
+    query = sa.select(c.instance_id).where(c.sop_instance_uid == sop_instance_uid, c.study_key != study_key).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def is_our_artifact(connection: sa.Connection, sop_instance_uid: str) -> bool:
+    """Say whether this node made an object under this SOP Instance UID."""
+    query = (
+        sa.select(artifact.c.artifact_id).where(artifact.c.identifier == sop_instance_uid, artifact.c.media_type == DICOM).limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def insert_instance(
+    connection: sa.Connection, study_key: str, item: Instance, size: int, state: InstanceState, now_utc: float
+) -> None:
+    """Add a row; ``item.path`` is the storage key."""
+    connection.execute(
+        sa.insert(instance).values(
+            study_key=study_key,
+            sop_instance_uid=item.sop_instance_uid,
+            sop_class_uid=item.sop_class_uid,
+            series_instance_uid=item.series_instance_uid,
+            transfer_syntax_uid=item.transfer_syntax_uid,
+            sha256=item.sha256,
+            size=size,
+            storage_key=item.path,
+            facts=item.facts.to_json(),
+            state=state.value,
+            calling_ae=item.calling_ae,
+            called_ae=item.called_ae,
+            received_utc=now_utc,
+        )
+    )
+
+
+def set_state(connection: sa.Connection, instance_id: int, state: InstanceState) -> None:
+    """Change the state of one version."""
+    connection.execute(sa.update(instance).where(instance.c.instance_id == instance_id).values(state=state.value))
+
+
+def has_state(connection: sa.Connection, study_key: str, state: InstanceState) -> bool:
+    """Say whether the study has a version in this state."""
+    query = sa.select(instance.c.instance_id).where(instance.c.study_key == study_key, instance.c.state == state.value).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def has_sop_class(connection: sa.Connection, study_key: str, sop_class_uids: Sequence[str]) -> bool:
+    """Say whether the study has an object of one of these classes."""
+    c = instance.c
+    query = sa.select(c.instance_id).where(c.study_key == study_key, c.sop_class_uid.in_(list(sop_class_uids))).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def rows_in(connection: sa.Connection, study_key: str, *states: InstanceState) -> list[sa.Row[Any]]:
+    """Return whole rows of the versions in these states, in order of arrival."""
+    c = instance.c
+    query = (
+        sa.select(instance).where(c.study_key == study_key, c.state.in_([state.value for state in states])).order_by(c.instance_id)
+    )
+    return list(connection.execute(query))
+
+
+def first_arrivals(connection: sa.Connection, study_key: str) -> dict[str, int]:
+    """Return SOP Instance UID -> its place in the order of first arrival; a newer header does not change an image's place."""
+    c = instance.c
+    query = sa.select(c.sop_instance_uid, sa.func.min(c.instance_id)).where(c.study_key == study_key).group_by(c.sop_instance_uid)
+    return {uid: first for uid, first in connection.execute(query)}
+
+
+def due(connection: sa.Connection, now_utc: float) -> list[str]:
+    """Return studies whose deadline has passed, longest overdue first."""
+    query = sa.select(study.c.study_key).where(study.c.deadline_utc <= now_utc).order_by(study.c.deadline_utc, study.c.study_key)
+    return list(connection.execute(query).scalars())
+
+
+def facts_of(row: sa.Row[Any]) -> HeaderFacts:
+    """Return the header facts of an instance's row."""
+    return HeaderFacts.from_json(row.facts)
+
+
+# --- for people --------------------------------------------------------------------------------------------------------
+
+
+def counts(connection: sa.Connection, study_key: str) -> list[dict[str, Any]]:
+    """Return how many versions the study has by modality and state."""
+    modality = instance.c.facts["modality"].as_string()
+    query = (
+        sa.select(modality.label("modality"), instance.c.state, sa.func.count().label("count"))
+        .where(instance.c.study_key == study_key)
+        .group_by(modality, instance.c.state)
+        .order_by(modality, instance.c.state)
+    )
+    return [
+        {"modality": row.modality or "", "state": row.state, "count": row.count} for row in connection.execute(query).mappings()
+    ]
+
+
+def recent(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
+    """Return the studies heard of last."""
+    query = sa.select(study).order_by(study.c.last_received_utc.desc(), study.c.study_key).limit(limit)
+    return list(connection.execute(query))
+
+
+def runs_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]:
+    """Return the study's runs, oldest first."""
+    return list(connection.execute(sa.select(run).where(run.c.study_key == study_key).order_by(run.c.requested_utc, run.c.run_key)))
+
+
+def artifacts_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]:
+    """Return what was made for the study."""
+    query = (
+        sa.select(artifact)
+        .join(run, run.c.run_key == artifact.c.run_key)
+        .where(run.c.study_key == study_key)
+        .order_by(run.c.requested_utc, artifact.c.role)
+    )
+    return list(connection.execute(query))
+
+
+def deliveries_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]:
+    """Return where results of the study were sent, or not."""
+    query = sa.select(delivery).where(delivery.c.study_key == study_key).order_by(delivery.c.planned_utc, delivery.c.delivery_id)
+    return list(connection.execute(query))

@@ -1,0 +1,68 @@
+"""The node's pages: health, metrics, and the same story that ``dicom-node study`` tells. Loopback only until there is a login."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.templating import Jinja2Templates
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from dicom_node.config.model import NodeSettings
+from dicom_node.store.connect import check_database
+from dicom_node.studies import step as studies
+from dicom_node.version import VERSION
+from dicom_node.web.metrics import render_metrics
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def make_app(database: sa.Engine, settings: NodeSettings, last_beats: Callable[[], dict[str, float]], stale_seconds: float) -> FastAPI:
+    """Build the application. ``last_beats`` gives the age of each role's heartbeat in seconds."""
+    app = FastAPI(title="dicom-node", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
+    templates = Jinja2Templates(directory=_TEMPLATES)
+    templates.env.filters["clock"] = lambda at: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) if at else ""
+
+    def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        return templates.TemplateResponse(request, name, {"site": settings.site.name, "version": VERSION, **values}, status_code=status)
+
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> Response:
+        # never the message: it may quote a header
+        return PlainTextResponse(f"internal error: {type(error).__name__}", status_code=500)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok", "version": VERSION}
+
+    @app.get("/readyz")
+    def readyz() -> JSONResponse:
+        roles = {role: age < stale_seconds for role, age in last_beats().items()}
+        ready = check_database(database) and all(roles.values()) and roles.get("receive", False) and roles.get("work", False)
+        return JSONResponse({"ready": ready, "roles": roles}, status_code=200 if ready else 503)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(render_metrics(database, last_beats()), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", response_class=HTMLResponse)
+    def front(request: Request) -> HTMLResponse:
+        with database.connect() as connection:
+            listed = studies.list_studies(connection, 200)
+        return page(request, "studies.html", studies=listed, roles=last_beats(), stale=stale_seconds)
+
+    @app.get("/studies/{key}", response_class=HTMLResponse)
+    def study(request: Request, key: str) -> HTMLResponse:
+        try:
+            with database.connect() as connection:
+                story = studies.study_story(connection, key)
+        except LookupError:
+            return page(request, "missing.html", status=404)
+        return page(request, "study.html", study=story)
+
+    return app

@@ -1,0 +1,131 @@
+"""From a torch network to the one ONNX file that inference runs, with the class maps as outputs of the same forward pass.
+
+Head rule: last feature map A (K x h x w), never negative; a_k = mean of A^k; y_c = sum_k w_ck a_k + b_c. Then no gradient is needed:
+
+- Grad-CAM of the logit (Selvaraju et al., ICCV 2017): map_c = relu(sum_k w_ck A^k), the factor 1/(h w) left out;
+- Grad-CAM++ with Y = exp(y) (Chattopadhay et al., WACV 2018): weight_ck = relu(w_ck) / (2 + w_ck a_k), map_c = relu(sum_k
+  weight_ck A^k). From alpha = g^2 / (2 g^2 + S_k g^3) with g = w_ck / (h w) and S_k = h w a_k.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.session import Session
+
+OUTPUTS = ("logits", "probabilities", "embedding", "cam", "campp")
+TOLERANCE = 1e-4
+
+
+class ClassifierGraph(nn.Module):
+    """All outputs of one forward pass. ``net`` has ``features`` (a map that is never negative) and ``head`` (one linear layer)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return logits (N, C), probabilities (N, C), embedding (N, K), cam and campp (N, C, h, w)."""
+        maps = self.net.features(image)  # (N, K, h, w)
+        weight = self.net.head.weight  # (C, K)
+        embedding = maps.mean((2, 3))  # (N, K)
+        logits = F.linear(embedding, weight, self.net.head.bias)  # (N, C)
+        probabilities = torch.cat([torch.sigmoid(logits[:, :1]), torch.softmax(logits[:, 1:], 1)], 1)
+        flat = maps.flatten(2)  # (N, K, h*w)
+        shape = (-1, weight.shape[0], maps.shape[2], maps.shape[3])
+        cam = F.relu(torch.matmul(weight, flat)).reshape(shape)
+        plus = F.relu(weight)[None] / (2 + weight[None] * embedding[:, None])  # (N, C, K)
+        # where w < 0 the numerator is 0 and the denominator may be too: the weight is 0 there by definition
+        plus = torch.where(weight[None] > 0, plus, torch.zeros_like(plus))
+        campp = F.relu(torch.matmul(plus, flat)).reshape(shape)
+        return logits, probabilities, embedding, cam, campp
+
+
+def grad_cam(net: nn.Module, image: Tensor, index: int) -> NDArray[np.float32]:
+    """Return Grad-CAM of logit ``index`` by autograd, times h*w: what the closed form must equal. (N, h, w)."""
+    maps = net.features(image).detach().requires_grad_(True)
+    net.head(maps.mean((2, 3)))[:, index].sum().backward()
+    grad = maps.grad if maps.grad is not None else torch.zeros_like(maps)
+    pooled = grad.mean((2, 3), keepdim=True) * maps.shape[2] * maps.shape[3]
+    return F.relu((pooled * maps).sum(1)).detach().numpy()
+
+
+def grad_cam_plus_plus(net: nn.Module, image: Tensor, index: int) -> NDArray[np.float32]:
+    """Return Grad-CAM++ of exp(logit) by autograd and the definition's own sums, over exp(logit), times h*w. (N, h, w)."""
+    maps = net.features(image).double().detach().requires_grad_(True)
+    head = nn.Linear(net.head.in_features, net.head.out_features).double()
+    head.load_state_dict(net.head.state_dict())
+    head(maps.mean((2, 3)))[:, index].sum().backward()
+    grad = maps.grad if maps.grad is not None else torch.zeros_like(maps)  # d logit / dA; derivatives of exp(y) are exp(y) g^n
+    bottom = 2 * grad**2 + (maps.sum((2, 3), keepdim=True) * grad**3)
+    alpha = torch.where(grad > 0, grad**2 / torch.where(bottom == 0, torch.ones_like(bottom), bottom), torch.zeros_like(grad))
+    weights = (alpha * F.relu(grad)).sum((2, 3), keepdim=True)
+    return F.relu((weights * maps).sum(1)).detach().float().numpy()
+
+
+def export_classifier(net: nn.Module, size: int, path: Path, probe: NDArray[np.float32]) -> float:
+    """Write the graph and return the largest difference to torch over all outputs on ``probe`` (N, 1, size, size).
+
+    Raises
+    ------
+    ValueError
+        The last activation is negative somewhere (the closed forms would not hold), or the difference exceeds 1e-4.
+    """
+    net = net.eval()
+    with torch.no_grad():
+        if float(net.features(torch.from_numpy(probe)).min()) < 0:
+            raise ValueError("the last feature map is negative somewhere: the closed forms of the class maps do not hold")
+    return _write(ClassifierGraph(net).eval(), size, path, probe, OUTPUTS)
+
+
+def export_segmenter(net: nn.Module, size: int, path: Path, probe: NDArray[np.float32]) -> float:
+    """Write ``image`` -> ``mask_probability`` and return the largest difference to torch; raises as ``export_classifier``."""
+    return _write(net.eval(), size, path, probe, ("mask_probability",))
+
+
+def _write(graph: nn.Module, size: int, path: Path, probe: NDArray[np.float32], outputs: tuple[str, ...]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            graph,
+            (torch.zeros(2, 1, size, size),),
+            str(raw),
+            input_names=["image"],
+            output_names=list(outputs),
+            dynamic_shapes={"image": {0: torch.export.Dim("n", min=1, max=256)}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        model = onnx.load(str(raw))
+    _without_traces(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    with torch.no_grad():
+        expected = graph(torch.from_numpy(probe))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    got = Session(path, threads=1, device="cpu").run({"image": probe})
+    worst = max(float(np.abs(got[name] - value.numpy()).max()) for name, value in zip(outputs, expected, strict=True))
+    if worst > TOLERANCE:
+        raise ValueError(f"ONNX and torch differ by {worst:.2e}, more than {TOLERANCE:g}")
+    return worst
+
+
+def _without_traces(model: onnx.ModelProto) -> None:
+    """Drop stack traces and paths of the machine that exported: they are of no use and differ between machines."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for group in (model.graph.node, model.graph.value_info, model.graph.input, model.graph.output, model.graph.initializer):
+        for item in group:
+            item.doc_string = ""
+            del item.metadata_props[:]
+    model.graph.doc_string = ""
+    del model.graph.metadata_props[:]
