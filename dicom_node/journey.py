@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,34 +72,34 @@ class Rooms:
 
 
 def sweep_due_studies(rooms: Rooms) -> int:
-    """Start every study whose deadline has passed; return how many. Safe to call at any time, from one process."""
+    """Start every study whose deadline has passed; return how many were due. Safe to call at any time, from one process."""
+    now = time.time()
     with rooms.database.connect() as connection:
-        due = studies.due_studies(connection, time.time())
+        due = studies.due_studies(connection, now)
     for study_key in due:
-        start_study(rooms, study_key)
+        start_study(rooms, study_key, now)
     return len(due)
 
 
-def start_study(rooms: Rooms, study_key: str) -> None:
+def start_study(rooms: Rooms, study_key: str, now: float) -> None:
     """Route one complete study: reasons, run rows and their workflows in one transaction.
 
     Everything slow (comparing pixels, reading headers, verifying bundles) comes before it, so reception never waits for the lock;
-    an object that arrives meanwhile moves the deadline, and then the study is started at the next sweep instead.
+    an object that arrives after ``now`` moves the deadline, and then the study is started at a later sweep instead.
     """
-    studies.settle_arrivals(rooms.database, study_key, rooms.home.path)
+    if studies.settle_arrivals(rooms.database, study_key, rooms.home.path, now=now) is not studies.Settlement.READY:
+        return
     with rooms.database.connect() as connection:
         study = studies.load_study(connection, study_key, rooms.home.path)
-        seen = studies.last_arrival(connection, study_key)
     decision = routing.choose_routes(study, rooms.settings.routing, dt.datetime.now(dt.UTC), rooms.settings.site.tzinfo())
     planned = [_plan_run(rooms, study, route.rule) for route in decision.routes]
     with rooms.database.begin() as connection:
-        if not studies.mark_routed(connection, study_key, seen):
-            return  # held, or something arrived meanwhile
+        if not studies.mark_routed(connection, study_key, now):
+            return
         for sentence in decision.reasons:
             tell(connection, study_key, "routing", "rule.evaluated", sentence, decision.held)
         if decision.held:
             studies.hold(connection, study_key, decision.held, decision.summary)
-            return
         for run in planned:
             _request_run(rooms, connection, study, run)
 
@@ -159,8 +159,6 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
     rooms.port.submit_run(connection, request.run_key, int(request.priority))
     text = f'{rule.pipeline} requested by rule "{rule.name}", result {revision}, {len(read)} image(s) to read.'
     tell(connection, study.study_key, "routing", "run.requested", text)
-    if last is not None:
-        delivery.cancel_undelivered(connection, last.request.run_key)
 
 
 # ---------------------------------------------------------------- inference -> results -> delivery
@@ -171,7 +169,7 @@ def analyse(rooms: Rooms, process: PipelineProcess, key: str) -> None:
     folder = rooms.home.results / key
     with rooms.database.begin() as connection:
         stored = runs.begin_run(connection, key)
-        study = studies.load_study(connection, stored.request.study_key, rooms.home.path, include=stored.read)
+        study = studies.load_study(connection, stored.request.study_key, rooms.home.path)
     if has_findings(folder):
         return
     started = time.monotonic()
@@ -280,9 +278,17 @@ def _selection(stored: runs.StoredRun, study: Study) -> Selection:
 
 def register(rooms: Rooms, process: PipelineProcess) -> None:
     """Declare the workflows. Their ids are ``run:<run_key>`` and ``dlv:<delivery_id>:<attempt>``."""
-    analyse_step = port.step("analyse")(lambda key: analyse(rooms, process, key))
-    build_step = port.step("build")(lambda key: build(rooms, key))
-    plan_step = port.step("plan")(lambda key: plan(rooms, key))
+    @port.step("analyse")
+    def analyse_step(key: str) -> None:
+        analyse(rooms, process, key)
+
+    @port.step("build")
+    def build_step(key: str) -> None:
+        build(rooms, key)
+
+    @port.step("plan")
+    def plan_step(key: str) -> None:
+        plan(rooms, key)
 
     @port.workflow("run")
     def run(key: str) -> None:
@@ -326,6 +332,3 @@ def sweep_unfinished(rooms: Rooms) -> int:
 def _is_old(stored: runs.StoredRun) -> bool:
     return time.time() - stored.request.requested_at.timestamp() > 5
 
-
-Submit = Callable[..., None]
-__all__ = ["Rooms", "analyse", "build", "plan", "register", "replace", "start_study", "sweep_due_studies", "sweep_unfinished"]

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from dicom_node import log
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.errors import StoreError
+from dicom_node.core.study import Instance, Study
 from dicom_node.home import Home
 from dicom_node.store.connect import default_url, open_database
 
@@ -114,17 +115,22 @@ def _until_told_to_stop(home: Home, role: str) -> None:
 def run_receive(home: Home, settings: NodeSettings) -> None:
     """Role ``receive``: the storage SCP. It knows neither models nor destinations."""
     from dicom_node.reception import scp
+    from dicom_node.routing.rules import quiet_seconds
     from dicom_node.studies import step as studies
 
-    database = prepare(home, settings)
-    server = scp.start(settings.reception, home.path, database, studies.arrival_recorder(settings.studies, settings.routing.rules))
-    log.event("reception.started", port=settings.reception.port, pid=os.getpid())
+    def record(connection: sa.Connection, instance: Instance, *, size: int, received_utc: float) -> bool:
+        asked = quiet_seconds(Study("", instance.study_instance_uid, (instance,)), settings.routing)
+        hints = () if asked is None else (asked,)
+        return studies.record_arrival(
+            connection, instance, size=size, received_utc=received_utc, settings=settings.studies, quiet_hints=hints
+        )
+
+    receiver = scp.start(settings.reception, home=home.path, database=prepare(home, settings), record=record)
     beat(home, "receive")
     try:
         _until_told_to_stop(home, "receive")
     finally:
-        server.stop()
-        log.event("reception.stopped", pid=os.getpid())
+        receiver.stop()
 
 
 def run_work(home: Home, settings: NodeSettings) -> None:

@@ -58,7 +58,9 @@ class Memory:
                 return status, _outcome("conflict")
             reference = f"{stored['resourceType']}/{stored['id']}"
             renamed[entry.get("fullUrl", "")] = reference
-            entries.append({"response": {"status": str(status), "location": reference, "etag": f'W/"{stored["meta"]["versionId"]}"'}})
+            entries.append(
+                {"response": {"status": str(status), "location": reference, "etag": f'W/"{stored["meta"]["versionId"]}"'}}
+            )
         for held in self.resources.values():
             for resource in held.values():
                 _rename(resource, renamed)

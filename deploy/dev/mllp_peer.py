@@ -57,7 +57,9 @@ class _Handler(socketserver.BaseRequestHandler):
         control = fields[9] if len(fields) > 9 else b""
         wrong = self.server.code == "wrong"
         code = b"AA" if wrong else self.server.code.encode()
-        header = b"|".join([b"MSH", b"^~\\&", *fields[4:6], *fields[2:4], b"", b"", b"ACK^R01^ACK", b"A" + control[:19], b"P", b"2.5.1"])
+        header = b"|".join(
+            [b"MSH", b"^~\\&", *fields[4:6], *fields[2:4], b"", b"", b"ACK^R01^ACK", b"A" + control[:19], b"P", b"2.5.1"]
+        )
         return header + b"\rMSA|" + code + b"|" + (b"SOMETHINGELSE" if wrong else control) + b"\r"
 
 

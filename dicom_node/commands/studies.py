@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dicom_node.commands.database import opened
-from dicom_node.studies.step import list_studies
+from dicom_node.studies.account import list_studies
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

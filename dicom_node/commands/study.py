@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.commands.database import opened
-from dicom_node.core.errors import UsageError
-from dicom_node.core.identifiers import is_uid, study_key
-from dicom_node.studies.step import study_story
+from dicom_node.studies.account import study_story
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the story."""
-    key = study_key(options.study) if is_uid(options.study) else options.study
     with opened(options.home) as (database, _, _), database.connect() as connection:
-        try:
-            story = study_story(connection, key)
-        except LookupError:
-            raise UsageError(f"the node holds no study {options.study}") from None
+        story = study_story(connection, options.study)
     if options.json:
         print(json.dumps(story, ensure_ascii=False, default=str))
     else:

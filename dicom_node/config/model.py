@@ -5,20 +5,37 @@ from __future__ import annotations
 import datetime as dt
 import re
 import zoneinfo
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from dicom_node.config.cross_checks import cross_checks
+from dicom_node.config.document import Mistake
+from dicom_node.config.fields import destination_model
+from dicom_node.config.sentences import mistake
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.inference.settings import InferenceSettings
-from dicom_node.plugins import load_kind, unknown_kind
+from dicom_node.plugins import known_kinds, unknown_kind
 from dicom_node.reception.settings import ReceptionSettings
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.routing.settings import RoutingSettings
 from dicom_node.studies.settings import StudiesSettings
 from dicom_node.web.settings import WebSettings
 
-_OFFSET = re.compile(r"^[+-](0\d|1[0-4]):?[0-5]\d$")
+_OFFSET = re.compile(r"^([+-]0\d|[+-]1[01]|\+1[23]):?[0-5]\d$|^[+-]12:?00$|^\+14:?00$")
+_DESTINATION_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
 
 
 class SiteSettings(BaseModel):
@@ -46,30 +63,96 @@ class SiteSettings(BaseModel):
 
 
 class NodeSettings(BaseModel):
-    """node.yaml."""
+    """node.yaml.
+
+    Validation finds every mistake at once, each in a sentence with its cure (error type ``mistake``). With
+    ``context={"thorough": False}`` the outputs and pipelines that are named are not imported.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    site: SiteSettings
-    database_url: str = Field(default="", description="Empty: SQLite in the home folder. Else postgresql+psycopg://user@host/name.")
-    reception: ReceptionSettings = ReceptionSettings()
-    studies: StudiesSettings = StudiesSettings()
-    routing: RoutingSettings = RoutingSettings()
-    inference: InferenceSettings = InferenceSettings()
-    results: ResultsSettings = ResultsSettings()
-    destinations: dict[str, SerializeAsAny[DestinationSettings]] = Field(default_factory=dict, description="Where results go, by name.")
-    web: WebSettings = WebSettings()
+    site: SiteSettings = Field(description="Facts about the hospital.")
+    database_url: str = Field(
+        default="",
+        description="Where the node keeps its records. Empty: SQLite in the home folder, which one node needs no more than. "
+        "Else postgresql+psycopg://user@host/name; a password can stand in a file named by database_url_file.",
+    )
+    reception: ReceptionSettings = Field(default=ReceptionSettings(), description="How images come in.")
+    studies: StudiesSettings = Field(default=StudiesSettings(), description="When a study is complete.")
+    routing: RoutingSettings = Field(default=RoutingSettings(), description="Which studies are analysed, by which pipeline.")
+    inference: InferenceSettings = Field(default=InferenceSettings(), description="How pipelines run.")
+    results: ResultsSettings = Field(default=ResultsSettings(), description="What results look like.")
+    destinations: dict[str, SerializeAsAny[DestinationSettings]] = Field(
+        default_factory=dict, description="Where results go, by a name that rules use."
+    )
+    web: WebSettings = Field(default=WebSettings(), description="The node's own pages.")
 
-    @field_validator("destinations", mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _by_kind(cls, value: Any) -> Any:
-        """Read each destination with the settings model of its kind."""
-        return value
+    def _all_mistakes_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if not isinstance(data, Mapping):
+            if isinstance(data, cls):
+                return handler(data)
+            _raise([Mistake((), "the file must hold settings (name: value), at least site and its timezone.")])
+        plain = {str(key): _dumped(value) for key, value in data.items()}
+        destinations, mistakes = _read_destinations(plain.get("destinations"))
+        mistakes += cross_checks(plain, thorough=bool((info.context or {}).get("thorough", True)))
+        settings: Self | None = None
+        try:
+            settings = handler({**data, "destinations": destinations} if "destinations" in data else data)
+        except ValidationError as error:
+            mistakes += [mistake(one, cls, plain) for one in error.errors()]
+        if mistakes or settings is None:
+            _raise(mistakes)
+        return settings
 
-    @model_validator(mode="after")
-    def _names_exist(self) -> NodeSettings:
-        """Rules name pipelines, outputs and destinations that exist."""
-        return self
+
+def _read_destinations(written: Any) -> tuple[Any, list[Mistake]]:
+    """Read each destination with the settings model of its kind; those that cannot be read are mistakes and left out."""
+    if not isinstance(written, Mapping):
+        return written, []
+    read: dict[str, Any] = {}
+    mistakes: list[Mistake] = []
+    for name, raw in written.items():
+        loc = ("destinations", str(name))
+        if not _DESTINATION_NAME.match(str(name)):
+            text = f'"{name}" cannot name a destination; use letters, digits, - and _, at most 32.'
+            mistakes.append(Mistake(loc, text, at_key=True))
+            continue
+        kind = raw.get("kind") if isinstance(raw, Mapping) else None
+        if isinstance(kind, str) and kind not in known_kinds("destination"):
+            mistakes.append(Mistake((*loc, "kind"), unknown_kind("destination", kind)))
+            continue
+        model = destination_model(raw) or DestinationSettings
+        if isinstance(kind, str) and model is DestinationSettings:
+            mistakes.append(
+                Mistake((*loc, "kind"), f'"{kind}" is installed but cannot be loaded; install it again with what it needs.')
+            )
+            continue
+        try:
+            read[str(name)] = model.model_validate(raw)
+        except ValidationError as error:
+            root = {"destinations": written}
+            mistakes += [mistake(one, NodeSettings, root, loc) for one in error.errors()]
+    return read, mistakes
 
 
-__all__ = ["NodeSettings", "SiteSettings", "load_kind", "unknown_kind"]
+def _dumped(value: Any) -> Any:
+    """Return settings objects as they would be written."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Mapping):
+        return {key: _dumped(item) for key, item in value.items()}
+    return [_dumped(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _raise(mistakes: Iterable[Mistake]) -> NoReturn:
+    raise ValidationError.from_exception_data(
+        "node.yaml",
+        [
+            InitErrorDetails(
+                type=PydanticCustomError("mistake", "{text}", {"text": one.message, "at_key": one.at_key}), loc=one.loc, input=None
+            )
+            for one in mistakes
+        ],
+    )

@@ -10,7 +10,7 @@ from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.run import Release, RunRequest
 from dicom_node.delivery.settings import DestinationSettings, Refusals
 
-#: What a destination gets that names no outputs, by what it can carry. For a PACS: the overlay and one report (CLINIC.md 2).
+#: What a destination gets that names no outputs, by what it can carry. For a PACS: the overlay and one report.
 DEFAULT_ROLES: dict[str, tuple[str, ...]] = {
     DICOM: ("secondary_capture", "text_report"),
     FHIR: ("diagnostic_report",),
@@ -60,7 +60,9 @@ def roles_wanted(rule_outputs: Sequence[str], destinations: Iterable[Destination
     return tuple(sorted(taken))
 
 
-def plan(run: RunRequest, evidence: str, artifacts: Iterable[Artifact], destinations: Mapping[str, Destination]) -> tuple[PlannedDelivery, ...]:
+def plan(
+    run: RunRequest, evidence: str, artifacts: Iterable[Artifact], destinations: Mapping[str, Destination]
+) -> tuple[PlannedDelivery, ...]:
     """Return every delivery of a run's artifacts, to be sent or withheld; what a destination does not take is not in the list.
 
     Parameters
@@ -94,7 +96,7 @@ def _withheld_because(run: RunRequest, evidence: str, artifact: Artifact, destin
     if run.release is Release.AFTER_ANSWER:
         return "The rule releases results after a person has answered on the node; nobody has."
     if evidence != RELEASABLE_EVIDENCE and not destination.settings.allow_unvalidated:
-        return f'The evidence for the model is "{evidence or "unknown"}"; only a destination with allow_unvalidated: true gets its results.'
+        return f'The evidence for the model is "{evidence or "unknown"}"; this destination does not say allow_unvalidated: true.'
     if artifact.refusal and destination.settings.refusals is Refusals.NONE:
         return 'The destination takes no "not analysed" answers (refusals: none).'
     if artifact.refusal and destination.settings.refusals is Refusals.SR and artifact.kind not in _REPORT_KINDS:

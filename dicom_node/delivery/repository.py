@@ -47,14 +47,24 @@ class Delivery(NamedTuple):
 def _query() -> sa.Select[Any]:
     d, a = delivery.c, artifact.c
     columns = [d.delivery_id, d.study_key, d.run_key, a.role, d.destination, d.state, d.attempt, d.planned_utc, d.next_attempt_utc]
-    columns += [d.done_utc, d.detail, a.media_type, a.identifier, a.sop_class_uid, a.refusal, a.storage_key, a.sha256, run.c.request]
+    columns += [
+        d.done_utc,
+        d.detail,
+        a.media_type,
+        a.identifier,
+        a.sop_class_uid,
+        a.refusal,
+        a.storage_key,
+        a.sha256,
+        run.c.request,
+    ]
     joined = delivery.join(artifact, d.artifact_id == a.artifact_id).join(run, d.run_key == run.c.run_key)
     return sa.select(*columns).select_from(joined).order_by(d.planned_utc, d.delivery_id)
 
 
 def _row(row: sa.Row[Any]) -> Delivery:
-    *values, request = row
-    return Delivery(*values, priority=int((request or {}).get("priority", Priority.ROUTINE)))
+    request = row[-1] or {}
+    return Delivery(*row[:-1], int(request.get("priority", Priority.ROUTINE)))
 
 
 def load(connection: sa.Connection, delivery_id: str) -> Delivery:
@@ -65,7 +75,9 @@ def load(connection: sa.Connection, delivery_id: str) -> Delivery:
     return _row(row)
 
 
-def listed(connection: sa.Connection, *, study_key: str = "", states: Collection[str] = (), destination: str = "") -> list[Delivery]:
+def listed(
+    connection: sa.Connection, *, study_key: str = "", states: Collection[str] = (), destination: str = ""
+) -> list[Delivery]:
     """Return deliveries, oldest first, as far as every given condition holds."""
     query = _query()
     if study_key:
@@ -87,7 +99,7 @@ def counted(connection: sa.Connection) -> dict[tuple[str, str], int]:
 def artifact_ids(connection: sa.Connection, run_key: str) -> dict[str, str]:
     """Return the artifact ids of a run by role."""
     query = sa.select(artifact.c.role, artifact.c.artifact_id).where(artifact.c.run_key == run_key)
-    return {role: artifact_id for role, artifact_id in connection.execute(query)}
+    return {row.role: row.artifact_id for row in connection.execute(query)}
 
 
 def delivery_id(artifact_id: str, destination: str) -> str:

@@ -1,14 +1,14 @@
 """The room's door: plan deliveries, make one attempt, settle it, list and mend.
 
-Rows and the work that acts on them are written in one transaction: a power cut leaves both or neither. One attempt is one workflow, so
-a destination that is down holds nobody else's place.
+Rows and the work that acts on them are written in one transaction: a power cut leaves both or neither. One attempt is one
+workflow, so a destination that is down holds nobody else's place.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from dicom_node.delivery.plan import Destination, plan, roles_wanted
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.retry import next_delay_seconds
 from dicom_node.plugins import load_kind
-from dicom_node.store.story import tell
+from dicom_node.store.story import read_story, tell
 
 #: Puts one attempt into the queue of its destination: connection, delivery id, attempt, destination, priority, delay in seconds.
 Submit = Callable[[sa.Connection, str, int, str, int, float], None]
 
 ROOM = "delivery"
+GRACE_SECONDS = 5.0
 _SENDABLE = (DeliveryState.QUEUED, DeliveryState.WAITING)
 
 
@@ -58,7 +59,12 @@ def plan_deliveries(
     chosen = {name: destinations[name] for name in run.destinations if name in destinations}
     for name in run.destinations:
         if name not in destinations:
-            _tell_once(connection, run.study_key, "delivery.skipped", f'Destination "{name}" is not in the configuration any more: nothing is sent there.')
+            _tell_once(
+                connection,
+                run.study_key,
+                "delivery.skipped",
+                f'Destination "{name}" is not in the configuration any more: nothing is sent there.',
+            )
     late = repository.has_later(connection, run.study_key, run.pipeline, run.revision)
     ids = repository.artifact_ids(connection, run.run_key)
     now = time.time()
@@ -90,10 +96,20 @@ def plan_deliveries(
         tell(connection, run.study_key, ROOM, "delivery.withheld", f"{_words(roles)} not sent to {name}: {detail}")
     for old in repository.open_before(connection, run.study_key, run.pipeline, run.revision):
         repository.update(
-            connection, old.delivery_id, state=str(DeliveryState.CANCELLED), next_attempt_utc=None, detail=f"Replaced by result {run.revision} before it was sent."
+            connection,
+            old.delivery_id,
+            state=str(DeliveryState.CANCELLED),
+            next_attempt_utc=None,
+            detail=f"Replaced by result {run.revision} before it was sent.",
         )
         if old.state != DeliveryState.WITHHELD:
-            tell(connection, run.study_key, ROOM, "delivery.cancelled", f"{_words([old.role])} for {old.destination} replaced before it was sent.")
+            tell(
+                connection,
+                run.study_key,
+                ROOM,
+                "delivery.cancelled",
+                f"{_words([old.role])} for {old.destination} replaced before it was sent.",
+            )
 
 
 def attempt_delivery(
@@ -132,7 +148,10 @@ def _attempt(row: repository.Delivery, settings: DestinationSettings, results_ro
     except OSError as error:
         return Receipt(Outcome.RETRY, f"The stored result cannot be read ({type(error).__name__}).")
     if hashlib.sha256(data).hexdigest() != row.sha256:
-        return Receipt(Outcome.REJECT, "The stored result is damaged: its checksum is not the one recorded when it was made. Run the study again.")
+        return Receipt(
+            Outcome.REJECT,
+            "The stored result is damaged: its checksum is not the one recorded when it was made. Run the study again.",
+        )
     artifact = Artifact(row.run_key, row.role, row.media_type, row.identifier, data, row.sop_class_uid, row.refusal)
     try:
         receipt: Receipt = load_kind("destination", settings.kind).send(artifact, settings)
@@ -141,7 +160,9 @@ def _attempt(row: repository.Delivery, settings: DestinationSettings, results_ro
         return Receipt(Outcome.RETRY if error.temporary else Outcome.REJECT, str(error))
     except NodeError as error:
         return Receipt(Outcome.RETRY if error.temporary else Outcome.REJECT, f"{type(error).__name__}: {error}")
-    except Exception as error:  # the worker's own boundary: a defect of one kind must not end the queue; the text could name a patient
+    except (
+        Exception
+    ) as error:  # the worker's own boundary: a defect of one kind must not end the queue; the text could name a patient
         return Receipt(Outcome.RETRY, f"Unexpected {type(error).__name__} in this node; it is tried again.")
 
 
@@ -177,7 +198,9 @@ def settle_delivery(
         patience = settings.patience_hours * 3600 if settings else 0.0
         if receipt.outcome is Outcome.REJECT or now - row.planned_utc >= patience:
             why = "" if receipt.outcome is Outcome.REJECT else " (out of patience)"
-            repository.update(connection, delivery_id, state=str(DeliveryState.DEAD), next_attempt_utc=None, detail=receipt.detail + why)
+            repository.update(
+                connection, delivery_id, state=str(DeliveryState.DEAD), next_attempt_utc=None, detail=receipt.detail + why
+            )
             tell(connection, row.study_key, ROOM, "delivery.parked", f"Not delivered: {what}{why}. {receipt.detail}")
             return
         delay = next_delay_seconds(attempt, delivery_id)
@@ -206,9 +229,20 @@ def retry_dead(connection: sa.Connection, delivery_ids: Iterable[str] | None, su
             continue
         attempt = row.attempt + 1
         repository.update(
-            connection, row.delivery_id, state=str(DeliveryState.QUEUED), attempt=attempt, planned_utc=time.time(), next_attempt_utc=None
+            connection,
+            row.delivery_id,
+            state=str(DeliveryState.QUEUED),
+            attempt=attempt,
+            planned_utc=time.time(),
+            next_attempt_utc=None,
         )
-        tell(connection, row.study_key, ROOM, "delivery.retried", f"{_words([row.role])} to {row.destination}: a person asked to send it again.")
+        tell(
+            connection,
+            row.study_key,
+            ROOM,
+            "delivery.retried",
+            f"{_words([row.role])} to {row.destination}: a person asked to send it again.",
+        )
         submit(connection, row.delivery_id, attempt, row.destination, row.priority, 0.0)
         again.append(row.delivery_id)
     return again
@@ -217,6 +251,24 @@ def retry_dead(connection: sa.Connection, delivery_ids: Iterable[str] | None, su
 def unfinished(connection: sa.Connection) -> list[repository.Delivery]:
     """Return the deliveries that an attempt must exist for: what a sweep submits again if the engine has lost it."""
     return repository.listed(connection, states=_SENDABLE)
+
+
+def resubmit_lost(connection: sa.Connection, alive: Collection[str], submit: Submit) -> int:
+    """Submit again what is due but has no living workflow (ids in ``alive`` have one); return how many.
+
+    The attempt gets a new number, because the engine runs an id once. A grace of a few seconds leaves alone what is just starting.
+    """
+    now = time.time()
+    lost = [
+        row
+        for row in unfinished(connection)
+        if row.delivery_id not in alive and max(row.planned_utc, row.next_attempt_utc or 0.0) < now - GRACE_SECONDS
+    ]
+    for row in lost:
+        attempt = row.attempt + 1
+        repository.update(connection, row.delivery_id, state=str(DeliveryState.QUEUED), attempt=attempt, next_attempt_utc=None)
+        submit(connection, row.delivery_id, attempt, row.destination, row.priority, 0.0)
+    return len(lost)
 
 
 def list_deliveries(
@@ -248,8 +300,6 @@ def _kind(settings: DestinationSettings) -> Any:
 
 
 def _tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
-    from dicom_node.store.story import read_story
-
     if all(line.text != text for line in read_story(connection, study_key)):
         tell(connection, study_key, ROOM, event, text)
 

@@ -26,7 +26,7 @@ from dicom_node.demo.present import write_answers
 from dicom_node.home import Home
 from dicom_node.node import database_url
 from dicom_node.store.connect import open_database
-from dicom_node.studies import step as studies
+from dicom_node.studies import account as studies
 
 #: A delivery in one of these states will not change by itself.
 SETTLED = ("done", "done_with_warning", "dead", "withheld", "cancelled")
@@ -122,7 +122,7 @@ def _wait_until_settled(database: Any, key: str, seconds: float = 60.0) -> dict[
         with database.connect() as connection:
             try:
                 story = studies.study_story(connection, key)
-            except LookupError:
+            except UsageError:
                 story = {}
         deliveries = story.get("deliveries", [])
         if deliveries and all(d["state"] in SETTLED for d in deliveries):

@@ -76,7 +76,7 @@ class Port:
             options["queue_partition_key"] = partition
         if delay > 0:
             options["delay_seconds"] = delay
-        self._client.enqueue_in_transaction(connection, options, *args)  # type: ignore[arg-type]
+        self._client.enqueue_in_transaction(connection, options, *args)
 
     def alive(self, prefix: str) -> set[str]:
         """Return the ids of workflows that are queued, waiting or running, by prefix (``run:`` or ``dlv:``)."""

@@ -1,11 +1,12 @@
 """From pixel data to one grayscale picture: decode, modality LUT, VOI LUT, polarity; or an error that says what is wrong.
 
-Steps and their sources: stored values PS3.5 8.1.1; Modality LUT PS3.3 C.11.1; VOI LUT PS3.3 C.11.2; MONOCHROME1 and Presentation LUT
-Shape PS3.3 C.7.6.3.1.2 and C.8.11.3.1.2; pixel padding PS3.3 C.7.5.1.1.2.
+Steps and their sources: stored values PS3.5 8.1.1; Modality LUT PS3.3 C.11.1; VOI LUT PS3.3 C.11.2; MONOCHROME1 and Presentation
+LUT Shape PS3.3 C.7.6.3.1.2 and C.8.11.3.1.2; pixel padding PS3.3 C.7.5.1.1.2.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit, RLELossless
 
 from dicom_node.core.errors import PixelDataError, UnsupportedInstance
 
@@ -57,7 +58,7 @@ class GrayImage:
     """One radiograph as it is meant to be seen.
 
     ``values``: float32 (rows, columns), 0..1, brighter = more X-ray attenuation.
-    ``flags``: ``lossy``, ``window_unusable``, ``polarity_contradiction``. ``record``: JSON facts: decoder, transfer syntax, steps taken.
+    ``flags``: ``lossy``, ``window_unusable``, ``polarity_contradiction``. ``record``: JSON facts: decoder, transfer syntax, steps.
     """
 
     values: NDArray[np.float32]
@@ -141,11 +142,13 @@ def stored_values(ds: Dataset) -> tuple[NDArray[Any], dict[str, Any]]:
         raise UnsupportedTransferSyntax("The transfer syntax is missing or unknown.")
     values, decoder = _compressed(data, uid, options) if uid.is_encapsulated else _native(data, uid, options)
     record = {"transfer_syntax": str(uid), "decoder": decoder, "bits_stored": stored, "signed": bool(signed)}
-    return _only_stored_bits(values, allocated, stored, high, bool(signed), encapsulated=uid.is_encapsulated), record
+    return _only_stored_bits(
+        values, allocated, stored, high, bool(signed), encapsulated=uid.is_encapsulated and uid != RLELossless
+    ), record
 
 
 def lossless_pixels(ds: Dataset) -> NDArray[Any]:
-    """Return the stored values for comparing two objects: a JPEG-lossless twin equals the uncompressed one. Errors as ``stored_values``."""
+    """Return the stored values, to compare two objects: a JPEG-lossless twin equals the raw one. Errors as ``stored_values``."""
     return stored_values(ds)[0]
 
 
@@ -266,7 +269,7 @@ def _only_stored_bits(
 ) -> NDArray[Any]:
     """Cut away overlay planes and rubbish beside the stored bits, and extend the sign (PS3.5 8.1.1)."""
     if stored == allocated or encapsulated:
-        return values  # a codec carries the stored bits only
+        return values  # JPEG codecs carry the stored bits only
     width = values.dtype.itemsize * 8
     unsigned = values.view(np.dtype(f"u{values.dtype.itemsize}"))
     moved = (unsigned << (width - 1 - high)).astype(unsigned.dtype)
@@ -405,10 +408,8 @@ def _number(ds: Dataset, keyword: str) -> float | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str | int | float):
-        try:
+        with contextlib.suppress(TypeError, IndexError):
             value = value[0]
-        except (TypeError, IndexError):
-            pass
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -85,4 +85,8 @@ def create_or_update(url: str, resource: Json) -> Json:
 
 def put(url: str, resource: Json) -> Json:
     """Return an entry that writes the resource under its own id."""
-    return {"fullUrl": url, "resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
+    return {
+        "fullUrl": url,
+        "resource": resource,
+        "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"},
+    }

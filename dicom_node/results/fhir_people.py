@@ -8,6 +8,7 @@ from dicom_node.core.product import DISCLAIMER, PRODUCT_NAME
 from dicom_node.core.study import HeaderFacts
 from dicom_node.results.context import ResultContext
 from dicom_node.results.fhir_elements import Json, full_url, moment, uid_identifier
+from dicom_node.results.header import device_uid
 from dicom_node.results.message_facts import study_moment
 from dicom_node.results.message_settings import FhirSettings
 from dicom_node.version import VERSION
@@ -89,7 +90,7 @@ def bundle_device(context: ResultContext, bundle: BundleRef, parent: str) -> Jso
         notes.append("Reduced-width stand-in for the full network.")
     return {
         "resourceType": "Device",
-        "identifier": [uid_identifier(derived_uid("device", bundle.name, bundle.version, bundle.sha256))],
+        "identifier": [uid_identifier(device_uid(bundle))],
         "status": "active",
         "manufacturer": context.settings.manufacturer,
         "deviceName": [{"name": bundle.name, "type": "model-name"}],
@@ -124,7 +125,7 @@ def imaging_study(context: ResultContext, facts: HeaderFacts, subject: Json) -> 
         "status": "available",
         "subject": subject,
     }
-    started = study_moment(facts, context.timestamp.tzinfo)
+    started = study_moment(facts, context.zone)
     if started is not None:
         made["started"] = moment(started)
     made["numberOfSeries"] = len(series)

@@ -13,7 +13,16 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.results.context import ResultContext
 from dicom_node.results.fhir_elements import AI_ASSERTED, OBSERVATION_SYSTEM, REPORT_SYSTEM, RUN_SYSTEM, Json, concept, moment, term
-from dicom_node.results.message_facts import certain, deciding_bundle, decision_code, own_number, refusal_code, refusal_text, rounded, study_moment
+from dicom_node.results.message_facts import (
+    certain,
+    deciding_bundle,
+    decision_code,
+    own_number,
+    refusal_code,
+    refusal_text,
+    rounded,
+    study_moment,
+)
 from dicom_node.results.message_facts import source_facts as facts_of
 
 _POSITIVE = term("v3-ObservationInterpretation", "POS", "Positive")
@@ -29,14 +38,17 @@ def _observation(context: ResultContext, key: str, links: Json) -> Json:
         "meta": {"security": [AI_ASSERTED]},
         "identifier": [
             # stable over runs: a new run is a new version of the same Observation
-            {"system": OBSERVATION_SYSTEM, "value": derived_uid("observation", context.run.study_instance_uid, context.run.pipeline, key)},
+            {
+                "system": OBSERVATION_SYSTEM,
+                "value": derived_uid("observation", context.run.study_instance_uid, context.run.pipeline, key),
+            },
             {"system": RUN_SYSTEM, "value": context.run.run_key},
         ],
         "status": "preliminary",
         "category": [term("observation-category", "imaging", "Imaging")],
     }
     made.update({name: value for name, value in links.items() if name != "device"})
-    taken = study_moment(facts_of(context), context.timestamp.tzinfo)
+    taken = study_moment(facts_of(context), context.zone)
     if taken is not None:
         made["effectiveDateTime"] = moment(taken)
     made["issued"] = moment(context.timestamp)
@@ -55,7 +67,10 @@ def class_observation(context: ResultContext, finding: Finding, links: Json) -> 
     made = _observation(context, finding.key, links)
     made["code"] = concept(finding.code)
     if finding.decision is Decision.NOT_ASSESSED or finding.probability is None:
-        made["dataAbsentReason"] = {**term("data-absent-reason", "unsupported", "Unsupported"), "text": finding.note or "Not assessed by this model."}
+        made["dataAbsentReason"] = {
+            **term("data-absent-reason", "unsupported", "Unsupported"),
+            "text": finding.note or "Not assessed by this model.",
+        }
         return made
     made["valueQuantity"] = _probability(finding.probability)
     if not certain(context.findings, finding):
@@ -91,7 +106,7 @@ def whole_observation(context: ResultContext, members: Sequence[str], links: Jso
 
 
 def diagnostic_report(context: ResultContext, accession: str, status: str, results: Sequence[str], links: Json) -> Json:
-    """Return the report on one order. ``partial`` says that more is to come: a person's report. It is never final, never amended."""
+    """Return the report on one order. ``partial`` says that more is to come: a person's report. Never final, never amended."""
     findings = context.findings
     made: Json = {
         "resourceType": "DiagnosticReport",
@@ -111,7 +126,7 @@ def diagnostic_report(context: ResultContext, accession: str, status: str, resul
     made["code"] = concept(codes.AI_RESULT, codes.DIAGNOSTIC_IMAGING_REPORT)
     if "subject" in links:
         made["subject"] = links["subject"]
-    taken = study_moment(facts_of(context), context.timestamp.tzinfo)
+    taken = study_moment(facts_of(context), context.zone)
     if taken is not None:
         made["effectiveDateTime"] = moment(taken)
     made["issued"] = moment(context.timestamp)
@@ -167,4 +182,5 @@ def _with_disclaimer(context: ResultContext, lines: list[str]) -> list[str]:
 
 def _page(lines: list[str]) -> bytes:
     body = "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
-    return f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>AI result, unverified</title></head><body>\n{body}\n</body></html>\n'.encode()
+    head = '<html lang="en"><head><meta charset="utf-8"><title>AI result, unverified</title></head>'
+    return f"<!DOCTYPE html>\n{head}<body>\n{body}\n</body></html>\n".encode()

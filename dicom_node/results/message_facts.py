@@ -19,7 +19,7 @@ _MOMENT = re.compile(r"^(\d{4})(\d{2})(\d{2})(\d{2})?(\d{2})?(\d{2})?")
 
 def source_facts(context: ResultContext) -> HeaderFacts:
     """Return the header facts of the instance that the result is about: the one whose patient and study data it carries."""
-    return context.study.instance(str(context.source.SOPInstanceUID)).facts
+    return context.primary.facts
 
 
 def requested_accessions(facts: HeaderFacts) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def requested_accessions(facts: HeaderFacts) -> tuple[str, ...]:
 
 
 def own_number(context: ResultContext, accession: str) -> str:
-    """Return our own number of the report on one order: stable over runs and revisions of one study and pipeline (18 characters)."""
+    """Return our own number of the report on one order, 18 characters: the same in every run of one pipeline on one study."""
     parts = ("filler", context.run.study_instance_uid, context.run.pipeline, accession)
     return "AI" + base64.b32encode(hashlib.sha256("|".join(parts).encode()).digest())[:16].decode()
 

@@ -13,10 +13,15 @@ class FhirSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     patient: Literal["reference", "create"] = Field(
-        default="reference", description="reference: name the patient by identifier only. create: also create a Patient where none has it."
+        default="reference",
+        description="reference: name the patient by identifier only. create: also create a Patient where none has it.",
     )
-    patient_system: str = Field(default="", description="URI of the site's patient identifiers, e.g. urn:oid:1.2.3. Needed for create.")
-    accession_system: str = Field(default="", description="URI of the site's accession numbers; empty: the number without a system.")
+    patient_system: str = Field(
+        default="", description="URI of the site's patient identifiers, e.g. urn:oid:1.2.3. Needed for create."
+    )
+    accession_system: str = Field(
+        default="", description="URI of the site's accession numbers; empty: the number without a system."
+    )
 
     @model_validator(mode="after")
     def _system_for_create(self) -> FhirSettings:

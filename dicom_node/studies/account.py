@@ -1,4 +1,4 @@
-"""What the node knows of a study, for people: the same story for the command line and the page. Plain values only, no identifiers."""
+"""What the node knows of a study, for people: one story for the command line and the page. Plain values, no identifiers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
         The node has not heard of it.
     """
     key = find_study(connection, key_or_uid)
-    row = repository.locked_study(connection, key)
+    row = repository.study_row(connection, key)
     assert row is not None, "found a moment ago, in the same transaction"
     return {
         **_head(row),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.core.errors import StudyError
 from dicom_node.imaging import pixels
+from dicom_node.studies import identity, repository
+from dicom_node.studies.arrivals import Verdict, verdict
+from dicom_node.studies.files import object_path
 
 _KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -22,10 +26,11 @@ def same_pixels(one: Path, other: Path) -> bool:
     ------
     OSError
         A file cannot be read.
-    StudyError
-        A file that was received is no longer DICOM: the disk is damaged.
     """
-    a, b = pixels.read_dataset(one), pixels.read_dataset(other)
+    try:
+        a, b = pixels.read_dataset(one), pixels.read_dataset(other)
+    except StudyError:
+        return False
     encoded_a, encoded_b = _encoded(a), _encoded(b)
     if not encoded_a or not encoded_b:
         return encoded_a == encoded_b
@@ -49,3 +54,29 @@ def _same_meaning(a: Dataset, b: Dataset) -> bool:
         return False
     inverted = [str(ds.get("PhotometricInterpretation", "")) == "MONOCHROME1" for ds in (a, b)]
     return inverted[0] == inverted[1]
+
+
+class Compared(NamedTuple):
+    """The outcome of one comparison; ``base_id`` is the version it was compared with."""
+
+    instance_id: int
+    base_id: int | None
+    verdict: Verdict
+
+
+def compare(pending: list[Any], current: dict[str, Any], home: Path) -> list[Compared]:
+    """Compare each repeated object with the version before it, in order of arrival."""
+    base, outcome = dict(current), []
+    for row in pending:
+        known = base.get(row.sop_instance_uid)
+        if known is None:
+            found = Verdict.CORRECTED  # nothing to compare with: it counts as new
+        else:
+            found = verdict(
+                same_pixels=same_pixels(object_path(home, known.storage_key), object_path(home, row.storage_key)),
+                same_identity=identity.same_identity(repository.facts_of(known), repository.facts_of(row)),
+            )
+        outcome.append(Compared(row.instance_id, None if known is None else known.instance_id, found))
+        if found is not Verdict.CHANGED:
+            base[row.sop_instance_uid] = row
+    return outcome

@@ -15,6 +15,11 @@ from dicom_node.store.tables import artifact, delivery, instance, run, study
 from dicom_node.studies.arrivals import InstanceState, Version
 
 
+def study_row(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
+    """Return the study's row, for reading."""
+    return connection.execute(sa.select(study).where(study.c.study_key == study_key)).first()
+
+
 def locked_study(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
     """Return the study's row, locked until the transaction ends (SQLite: the whole database is, from BEGIN on)."""
     return connection.execute(sa.select(study).where(study.c.study_key == study_key).with_for_update()).first()
@@ -136,7 +141,7 @@ def first_arrivals(connection: sa.Connection, study_key: str) -> dict[str, int]:
     """Return SOP Instance UID -> its place in the order of first arrival; a newer header does not change an image's place."""
     c = instance.c
     query = sa.select(c.sop_instance_uid, sa.func.min(c.instance_id)).where(c.study_key == study_key).group_by(c.sop_instance_uid)
-    return {uid: first for uid, first in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def due(connection: sa.Connection, now_utc: float) -> list[str]:

@@ -6,7 +6,7 @@ import enum
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,8 +16,8 @@ from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.store.story import tell
 from dicom_node.studies import completeness, identity, repository
-from dicom_node.studies.arrivals import InstanceState, Verdict, state_on_arrival, verdict
-from dicom_node.studies.comparison import same_pixels
+from dicom_node.studies.arrivals import InstanceState, Verdict, state_on_arrival
+from dicom_node.studies.comparison import Compared, compare
 from dicom_node.studies.files import object_path
 from dicom_node.studies.settings import StudiesSettings
 
@@ -124,7 +124,7 @@ def _move_deadline(
             "study.reopened",
             f"Another object came from {instance.calling_ae}; the study is looked at again.",
         )
-    elif made or not waiting and not pending:
+    elif made or (not waiting and not pending):
         text = f"First object received from {instance.calling_ae} for {instance.called_ae}."
         tell(connection, key, _ROOM, "study.opened", text)
     if pending:
@@ -143,14 +143,6 @@ def due_studies(connection: sa.Connection, now: float) -> list[str]:
     return repository.due(connection, now)
 
 
-class _Compared(NamedTuple):
-    """The outcome of one comparison; ``base_id`` is the version it was compared with."""
-
-    instance_id: int
-    base_id: int | None
-    verdict: Verdict
-
-
 def settle_arrivals(database: sa.Engine, study_key: str, home: Path, *, now: float | None = None) -> Settlement:
     """Compare objects that came again with other bytes, look for two patients in one study, and say what the study is good for.
 
@@ -158,14 +150,14 @@ def settle_arrivals(database: sa.Engine, study_key: str, home: Path, *, now: flo
 
     Raises
     ------
-    OSError, StudyError
+    OSError
         A stored file cannot be read; nothing was changed.
     """
     now = time.time() if now is None else now
     with database.connect() as connection:
         pending = repository.rows_in(connection, study_key, InstanceState.PENDING)
         current = {row.sop_instance_uid: row for row in repository.rows_in(connection, study_key, InstanceState.CURRENT)}
-    compared = _compare(pending, current, home)
+    compared = compare(pending, current, home)
     with database.begin() as connection:
         row = repository.locked_study(connection, study_key)
         if row is None or row.deadline_utc is None or row.deadline_utc > now:
@@ -191,25 +183,7 @@ def settle_arrivals(database: sa.Engine, study_key: str, home: Path, *, now: flo
         return Settlement.HELD if row.state == "held" else Settlement.UNCHANGED
 
 
-def _compare(pending: list[Any], current: dict[str, Any], home: Path) -> list[_Compared]:
-    """Compare each repeated object with the version before it, in order of arrival."""
-    base, outcome = dict(current), []
-    for row in pending:
-        known = base.get(row.sop_instance_uid)
-        if known is None:
-            found = Verdict.CORRECTED  # nothing to compare with: it counts as new
-        else:
-            found = verdict(
-                same_pixels=same_pixels(object_path(home, known.storage_key), object_path(home, row.storage_key)),
-                same_identity=identity.same_identity(repository.facts_of(known), repository.facts_of(row)),
-            )
-        outcome.append(_Compared(row.instance_id, None if known is None else known.instance_id, found))
-        if found is not Verdict.CHANGED:
-            base[row.sop_instance_uid] = row
-    return outcome
-
-
-def _apply(connection: sa.Connection, study_key: str, compared: list[_Compared]) -> bool:
+def _apply(connection: sa.Connection, study_key: str, compared: list[Compared]) -> bool:
     """Write the outcome of the comparisons; return whether an identity was corrected."""
     for one in compared:
         if one.verdict is Verdict.CHANGED:
@@ -220,7 +194,7 @@ def _apply(connection: sa.Connection, study_key: str, compared: list[_Compared])
             repository.set_state(connection, one.base_id, InstanceState.SUPERSEDED)
     twins = sum(one.verdict is Verdict.TWIN for one in compared)
     if twins:
-        text = f"{twins} repeated object{'s' if twins > 1 else ''} with the same pixels and patient: the newest header is kept, nothing runs."
+        text = f"{twins} repeated object{'s' if twins > 1 else ''} with the same pixels and patient: the newest header is kept."
         tell(connection, study_key, _ROOM, "instance.superseded", text)
     return any(one.verdict is Verdict.CORRECTED for one in compared)
 
@@ -300,6 +274,6 @@ def find_study(connection: sa.Connection, key_or_uid: str) -> str:
         The node has not heard of it.
     """
     key = key_or_uid if key_or_uid.startswith("st_") else key_of(key_or_uid.strip())
-    if repository.locked_study(connection, key) is None:
+    if repository.study_row(connection, key) is None:
         raise UsageError("this node has not received a study of that name")
     return key

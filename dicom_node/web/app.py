@@ -14,8 +14,9 @@ from fastapi.templating import Jinja2Templates
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from dicom_node.config.model import NodeSettings
+from dicom_node.core.errors import UsageError
 from dicom_node.store.connect import check_database
-from dicom_node.studies import step as studies
+from dicom_node.studies import account as studies
 from dicom_node.version import VERSION
 from dicom_node.web.metrics import render_metrics
 
@@ -61,7 +62,7 @@ def make_app(database: sa.Engine, settings: NodeSettings, last_beats: Callable[[
         try:
             with database.connect() as connection:
                 story = studies.study_story(connection, key)
-        except LookupError:
+        except UsageError:
             return page(request, "missing.html", status=404)
         return page(request, "study.html", study=story)
 

@@ -51,5 +51,5 @@ def _by(connection: sa.Connection, name: str, text: str, label: str, column: sa.
 def render_metrics(database: sa.Engine, beats: dict[str, float]) -> bytes:
     """Return the metrics in Prometheus' text format. Labels are states, statuses and names from the configuration, never a patient."""
     registry = CollectorRegistry()
-    registry.register(_Rows(database, beats))  # type: ignore[arg-type]
+    registry.register(_Rows(database, beats))
     return generate_latest(registry)

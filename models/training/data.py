@@ -164,16 +164,17 @@ def index_hash(data: Path) -> str:
 
 def as_json(value: Any) -> str:
     """Return stable JSON text: sorted keys, floats to six decimals (what differs below is not a result)."""
-    return json.dumps(_rounded(value), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _rounded(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return only JSON values, floats to six decimals; a float that is no number becomes None."""
     if isinstance(value, float | np.floating):
-        return round(float(value), 6)
+        return round(float(value), 6) if np.isfinite(value) else None
     if isinstance(value, np.integer):
         return int(value)
     if isinstance(value, Mapping):
-        return {str(k): _rounded(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
+        return [plain(v) for v in value]
     return value

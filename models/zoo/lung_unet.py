@@ -17,6 +17,7 @@ class LungUNet(nn.Module):
 
     def __init__(self, channels: tuple[int, ...] = (8, 16, 32, 64, 96)) -> None:
         super().__init__()
+        self.channels = channels
         self.net = UNet(
             spatial_dims=2,
             in_channels=1,

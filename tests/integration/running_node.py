@@ -18,12 +18,13 @@ import sqlalchemy as sa
 import yaml
 
 from dicom_node.config.load import load_settings
+from dicom_node.core.errors import UsageError
 from dicom_node.core.identifiers import study_key
 from dicom_node.demo.peers import LOOPBACK, free_ports, listens, wait_for
 from dicom_node.home import Home
 from dicom_node.node import database_url
 from dicom_node.store.connect import open_database
-from dicom_node.studies.step import study_story
+from dicom_node.studies.account import study_story
 
 SETTLED = ("done", "done_with_warning", "dead", "withheld", "cancelled")
 SENDER = "SENDER"
@@ -124,7 +125,7 @@ class RunningNode:
         with self.database.connect() as connection:
             try:
                 return study_story(connection, study_key(study_uid))
-            except LookupError:
+            except UsageError:
                 return {}
 
     def wait_until_answered(self, study_uid: str, seconds: float = 90) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """FHIR R4: one transaction with the report on every requested procedure, its observations, device, imaging study and provenance.
 
-Statuses (FHIR R4): the report is ``partial``, because ``preliminary`` means *verified* early results; the variant ``preliminary`` is
-for servers that know no other. Observations are ``preliminary``. A new run is a new version of the same resources, never ``amended``.
+Statuses (FHIR R4): the report is ``partial``, because ``preliminary`` means *verified* early results; the variant ``preliminary``
+is for sites that want that word. Observations are ``preliminary``. A new run is a new version of the same resources, never
+``amended``.
 """
 
 from __future__ import annotations

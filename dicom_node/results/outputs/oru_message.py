@@ -1,7 +1,7 @@
 """HL7 v2.5.1 ORU^R01^ORU_R01: one message, one OBR for every requested procedure.
 
-It never touches an order or a report: the filler number (OBR-3) is our own, the service (OBR-4) our own code, there is no ORC, and the
-statuses are P, or X for "not analysed"; never F or C. A new run sends the same filler numbers and OBX-4 again.
+It never touches an order or a report: the filler number (OBR-3) is our own, the service (OBR-4) our own code, there is no ORC, and
+the statuses are P, or X for "not analysed"; never F or C. A new run sends the same filler numbers and OBX-4 again.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _order(obr: Any, context: ResultContext, number: int, accession: str) -> Non
     obr.obr_1 = str(number)
     obr.obr_3 = f"{own_number(context, accession)}^{escaped(context.settings.hl7.sending_application)}"
     obr.obr_4 = coded(codes.AI_RESULT)
-    taken = study_moment(source_facts(context), context.timestamp.tzinfo)
+    taken = study_moment(source_facts(context), context.zone)
     if taken is not None:
         obr.obr_7 = moment(taken)
     if accession and context.settings.hl7.accession_field == "OBR-18":
@@ -144,7 +144,13 @@ def _rows(context: ResultContext) -> list[dict[str, Any]]:
 
 
 def _class_row(findings: Findings, finding: Finding) -> dict[str, Any]:
-    row: dict[str, Any] = {"type": "NM", "code": finding.code, "sub": finding.key.upper()[:20], "value": "", "notes": [finding.note] if finding.note else []}
+    row: dict[str, Any] = {
+        "type": "NM",
+        "code": finding.code,
+        "sub": finding.key.upper()[:20],
+        "value": "",
+        "notes": [finding.note] if finding.note else [],
+    }
     if finding.decision is Decision.NOT_ASSESSED or finding.probability is None:
         row["status"] = "X"
         row["notes"] = row["notes"] or ["Not assessed by this model."]
@@ -170,7 +176,7 @@ def _observation(group: Any, context: ResultContext, position: int, row: dict[st
         if name in row:
             setattr(obx, field, row[name])
     obx.obx_11 = row.get("status", _status(context.findings))
-    taken = study_moment(source_facts(context), context.timestamp.tzinfo)
+    taken = study_moment(source_facts(context), context.zone)
     if taken is not None:
         obx.obx_14 = moment(taken)
     bundle = deciding_bundle(context.findings)

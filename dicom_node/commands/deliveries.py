@@ -1,0 +1,56 @@
+"""``dicom-node deliveries``: what was sent, what waits, what was given up; ``retry`` sends given-up ones again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from dicom_node.commands.database import opened
+from dicom_node.core.errors import UsageError
+from dicom_node.delivery.step import list_deliveries, retry_dead
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("action", nargs="?", choices=("list", "retry"), default="list", help="list (default), or retry given-up ones")
+    parser.add_argument("delivery", nargs="*", help="with retry: delivery keys (dl_…); default: all that were given up")
+    parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
+    parser.add_argument("--state", action="append", default=[], help="only this state, e.g. dead, waiting, withheld")
+    parser.add_argument("--destination", default="", help="only this destination")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """List or retry."""
+    with opened(options.home) as (database, _, _):
+        if options.action == "retry":
+            return _retry(database, options.delivery)
+        with database.connect() as connection:
+            rows = list_deliveries(connection, states=options.state, destination=options.destination)
+    for row in rows:
+        if options.json:
+            shown = ("delivery_id", "study_key", "run_key", "role", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail")
+            print(json.dumps({name: getattr(row, name) for name in shown}, ensure_ascii=False))
+        else:
+            print(f"{row.delivery_id}  {row.study_key}  {row.role:<24} -> {row.destination:<12} {row.state:<18} {row.detail}".rstrip())
+    return 0
+
+
+def _retry(database: object, named: list[str]) -> int:
+    import sqlalchemy as sa
+
+    from dicom_node.engine.port import Port
+
+    assert isinstance(database, sa.Engine)
+    port = Port(database)
+    try:
+        with database.begin() as connection:
+            again = retry_dead(connection, named or None, port.submit_delivery)
+    finally:
+        port.close()
+    missing = sorted(set(named) - set(again))
+    if missing:
+        raise UsageError(f"not given up, or unknown: {', '.join(missing)}")
+    print(f"{len(again)} deliveries are sent again")
+    return 0

@@ -1,0 +1,152 @@
+"""What no single setting can know: names that must exist, outputs that a destination can carry, ports that must differ.
+
+Reads the settings as written, before the models do, so that these mistakes are shown beside all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from dicom_node.config.document import Loc, Mistake
+from dicom_node.config.fields import destination_model
+from dicom_node.config.sentences import did_you_mean, mistake
+from dicom_node.core.artifact import DICOM, FHIR, HL7
+from dicom_node.delivery.plan import DEFAULT_ROLES
+from dicom_node.plugins import known_kinds, load_kind, unknown_kind
+
+_MEDIA = {DICOM: "DICOM objects", FHIR: "FHIR resources", HL7: "HL7 messages"}
+
+
+def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake]:
+    """Yield every mistake that two settings make together.
+
+    Parameters
+    ----------
+    thorough
+        Also import the outputs and pipelines that are named, to ask what they make and which settings they have. Roles that
+        only receive leave this out and start faster.
+    """
+    destinations = _mapping(data.get("destinations"))
+    for name, raw in destinations.items():
+        yield from _outputs(("destinations", name, "outputs"), _mapping(raw).get("outputs"), raw, thorough=thorough)
+    routing = _mapping(data.get("routing"))
+    yield from _names(routing)
+    for index, rule in enumerate(_list(routing.get("rules"))):
+        if isinstance(rule, Mapping):
+            yield from _rule(("routing", "rules", index), rule, destinations, thorough=thorough)
+    yield from _pipelines(_mapping(_mapping(data.get("inference")).get("pipelines")), thorough=thorough)
+    yield from _ports(_mapping(data.get("reception")), _mapping(data.get("web")))
+
+
+def _names(routing: Mapping[str, Any]) -> Iterator[Mistake]:
+    first: dict[str, str] = {}
+    for group in ("hold", "rules"):
+        for index, rule in enumerate(_list(routing.get(group))):
+            name = _mapping(rule).get("name")
+            if not isinstance(name, str):
+                continue
+            if name in first:
+                where = first[name]
+                yield Mistake(
+                    ("routing", group, index, "name"), f'"{name}" is already the name of {where}; give this rule another.'
+                )
+            first.setdefault(name, f"routing.{group}[{index}]")
+
+
+def _rule(loc: Loc, rule: Mapping[str, Any], destinations: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake]:
+    pipeline = rule.get("pipeline")
+    if isinstance(pipeline, str) and pipeline not in known_kinds("pipeline"):
+        yield Mistake((*loc, "pipeline"), unknown_kind("pipeline", pipeline))
+    elif thorough and isinstance(pipeline, str) and isinstance(rule.get("bundles"), Mapping):
+        needs = tuple(load_kind("pipeline", pipeline).NEEDS)
+        for name in rule["bundles"]:
+            if name not in needs:
+                text = f'{pipeline} uses no bundle "{name}". Known: {", ".join(needs)}.{did_you_mean(str(name), needs)}'
+                yield Mistake((*loc, "bundles", name), text, at_key=True)
+    targets = _list(rule.get("destinations"))
+    for index, name in enumerate(targets):
+        if isinstance(name, str) and name not in destinations:
+            known = f"Known: {', '.join(destinations)}." if destinations else "None is configured: add it under destinations."
+            text = f'there is no destination "{name}". {known}{did_you_mean(name, destinations)}'
+            yield Mistake((*loc, "destinations", index), text)
+    release = rule.get("release", "silent")
+    if release in ("after_answer", "at_once") and not targets:
+        yield Mistake((*loc, "release"), f"release is {release}, but the rule names no destinations; add them, or write silent.")
+    yield from _outputs((*loc, "outputs"), rule.get("outputs"), None, thorough=thorough)
+    taken = {role for name in targets for role in _taken_roles(destinations.get(str(name)))}
+    taken |= {_kind(role) for role in taken}
+    for index, output in enumerate(_list(rule.get("outputs"))):
+        if isinstance(output, str) and targets and _kind(output) in known_kinds("output") and output not in taken:
+            text = f'no destination of this rule takes "{output}"; add it to the outputs of one of them, or delete it here.'
+            yield Mistake((*loc, "outputs", index), text)
+
+
+def _outputs(loc: Loc, written: Any, destination: Any, *, thorough: bool) -> Iterator[Mistake]:
+    kind = _mapping(destination).get("kind")
+    carrier = load_kind("destination", kind) if isinstance(kind, str) and destination_model(destination) else None
+    for index, output in enumerate(_list(written)):
+        if not isinstance(output, str):
+            continue
+        if _kind(output) not in known_kinds("output"):
+            yield Mistake((*loc, index), unknown_kind("output", _kind(output)))
+        elif thorough:
+            yield from _output((*loc, index), output, load_kind("output", _kind(output)), carrier, str(kind))
+
+
+def _output(loc: Loc, written: str, output: ModuleType, carrier: ModuleType | None, kind: str) -> Iterator[Mistake]:
+    _, colon, variant = written.partition(":")
+    if colon and variant not in output.VARIANTS:
+        known = f"Known: {', '.join(output.VARIANTS)}." if output.VARIANTS else "It has none: write it without the colon."
+        yield Mistake(loc, f'{_kind(written)} has no flavour "{variant}". {known}{did_you_mean(variant, output.VARIANTS)}')
+    if carrier is not None and output.MEDIA_TYPE not in carrier.MEDIA_TYPES:
+        makes = _MEDIA.get(output.MEDIA_TYPE, output.MEDIA_TYPE)
+        takes = ", ".join(_MEDIA.get(media, media) for media in carrier.MEDIA_TYPES)
+        yield Mistake(loc, f"{_kind(written)} makes {makes}, but {kind} carries {takes}; send it to another destination.")
+
+
+def _taken_roles(destination: Any) -> list[str]:
+    """Return what a destination takes: the outputs that are written, else the defaults of what its kind carries."""
+    if destination_model(destination) is None:
+        return []
+    written = [output for output in _list(_mapping(destination).get("outputs")) if isinstance(output, str)]
+    carried = load_kind("destination", _mapping(destination)["kind"]).MEDIA_TYPES
+    return written or [role for media_type in carried for role in DEFAULT_ROLES.get(media_type, ())]
+
+
+def _pipelines(settings: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake]:
+    for name, raw in settings.items():
+        loc: Loc = ("inference", "pipelines", name)
+        if name not in known_kinds("pipeline"):
+            yield Mistake(loc, unknown_kind("pipeline", name), at_key=True)
+        elif thorough:
+            model: type[BaseModel] = load_kind("pipeline", name).Settings
+            try:
+                model.model_validate(raw)
+            except ValidationError as error:
+                for one in error.errors():
+                    plain = mistake(one, model, raw)
+                    yield Mistake((*loc, *plain.loc), plain.message, plain.at_key)
+
+
+def _ports(reception: Mapping[str, Any], web: Mapping[str, Any]) -> Iterator[Mistake]:
+    ours, pages = str(reception.get("port", 11112)).strip(), str(web.get("port", 8080)).strip()
+    if ours == pages and ours != "0":
+        loc: Loc = ("web", "port") if "port" in web else ("reception", "port")
+        yield Mistake(loc, f"port {ours} is taken twice, by reception and by web; choose another for one of them.")
+
+
+def _kind(output: str) -> str:
+    return output.partition(":")[0]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list; a single text stands for a list of one, as the models have it."""
+    return [value] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []

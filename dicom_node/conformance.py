@@ -1,0 +1,113 @@
+"""The tables of the conformance statement, from the code: ``python -m dicom_node.conformance`` writes them into the document.
+
+The document holds each table between ``<!-- table: NAME -->`` and ``<!-- end -->``; a test compares it with what this module renders.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydicom.uid import UID
+
+from dicom_node.core import abstentions, codes, product
+from dicom_node.core.artifact import DICOM
+from dicom_node.delivery.destinations import dicom_store
+from dicom_node.plugins import known_kinds, load_kind
+from dicom_node.reception import presentation_contexts, status
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "conformance_statement.md"
+_TABLE = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _received() -> str:
+    rows = [("Verification SOP Class", presentation_contexts.VERIFICATION)]
+    rows += [(name, uid) for uid, name in presentation_contexts.STORAGE_SOP_CLASSES.items()]
+    return _markdown(("SOP class", "UID"), rows)
+
+
+def _transfer_syntaxes() -> str:
+    return _markdown(("Transfer syntax", "UID"), [(name, uid) for uid, name in presentation_contexts.TRANSFER_SYNTAXES.items()])
+
+
+def dicom_outputs() -> dict[str, tuple[str, ...]]:
+    """Return the DICOM outputs by kind with the SOP classes that they make."""
+    modules = {kind: load_kind("output", kind) for kind in known_kinds("output")}
+    return {kind: tuple(module.SOP_CLASS_UIDS) for kind, module in modules.items() if module.MEDIA_TYPE == DICOM}
+
+
+def _sent() -> str:
+    rows = [(kind, UID(uid).name, uid) for kind, uids in dicom_outputs().items() for uid in uids]
+    return _markdown(("Output", "SOP class", "UID"), rows)
+
+
+def _identity() -> str:
+    rows = [
+        ("Implementation Class UID", product.IMPLEMENTATION_CLASS_UID),
+        ("Implementation Version Name", product.IMPLEMENTATION_VERSION_NAME),
+        ("Manufacturer's Model Name of created objects", product.PRODUCT_NAME),
+    ]
+    return _markdown(("Item", "Value"), rows)
+
+
+def _store_answers() -> str:
+    rows = [(f"0x{row.code:04X}", row.meaning, row.annex) for row in status.answers()]
+    return _markdown(("Status", "When", "Source"), rows)
+
+
+def _store_statuses() -> str:
+    rows = [(name, words, outcome) for name, words, outcome in dicom_store.status_table()]
+    return _markdown(("Status of the peer", "Meaning", "What this node does"), rows)
+
+
+def _private_codes() -> str:
+    named = [value for value in vars(codes).values() if isinstance(value, codes.Code) and value.scheme == codes.PRIVATE_SCHEME]
+    refusals = [r.code for r in abstentions.REASONS.values() if r.code.scheme == codes.PRIVATE_SCHEME]
+    return _markdown(("Code value", "Code meaning"), [(code.value, code.meaning) for code in (*named, *refusals)])
+
+
+def _refusals() -> str:
+    rows = [(r.text, r.code.value, r.code.scheme, r.code.meaning) for r in abstentions.REASONS.values()]
+    return _markdown(("Not analysed, because", "Code value", "Scheme", "Code meaning"), rows)
+
+
+TABLES = {
+    "received-sop-classes": _received,
+    "received-transfer-syntaxes": _transfer_syntaxes,
+    "sent-sop-classes": _sent,
+    "identity": _identity,
+    "store-answers": _store_answers,
+    "store-statuses": _store_statuses,
+    "private-codes": _private_codes,
+    "refusals": _refusals,
+}
+
+
+def rendered(text: str) -> str:
+    """Return the document with every table as the code has it now.
+
+    Raises
+    ------
+    KeyError
+        The document names a table that there is not.
+    """
+    return _TABLE.sub(lambda match: match.group(1) + TABLES[match.group("name")]() + match.group(3), text)
+
+
+def main() -> int:
+    """Rewrite the document; 0 when it was up to date already, else 1."""
+    before = DOCUMENT.read_text(encoding="utf-8")
+    after = rendered(before)
+    DOCUMENT.write_text(after, encoding="utf-8")
+    return int(before != after)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

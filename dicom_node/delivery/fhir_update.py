@@ -1,0 +1,130 @@
+"""Making a stored transaction fit for a server that may hold earlier versions of its resources. Pure.
+
+A resource that we update carries a tag with a digest of what we wrote. When the server's version no longer has the content that
+its tag tells, somebody else changed it: it is treated as feedback and never overwritten. The digest leaves out what a server may
+rewrite by itself: id, meta, narrative and the targets of references.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dicom_node.core.identifiers import derived_uid
+
+Json = dict[str, Any]
+
+DIGEST_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "content-digest")
+_LEFT_TO_THE_SERVER = frozenset({"id", "meta", "text"})
+
+
+class ChangedBySomebodyElse(Exception):
+    """The server holds a version that we did not write last."""
+
+
+class SeveralHaveOurIdentifier(Exception):
+    """More than one resource of the server has an identifier that only one of ours may have."""
+
+
+def content_digest(resource: Json) -> str:
+    """Return a digest of what the resource says, the same before and after a server has stored it."""
+    said = {key: value for key, value in resource.items() if key not in _LEFT_TO_THE_SERVER}
+    text = json.dumps(_plain(said), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if key != "reference"}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def written_by_us(resource: Json) -> bool:
+    """Say whether the server's version is, in content, the one that we wrote last."""
+    return content_digest(resource) in _digests(resource)
+
+
+def _digests(resource: Json) -> set[str]:
+    return {tag.get("code", "") for tag in resource.get("meta", {}).get("tag", ()) if tag.get("system") == DIGEST_SYSTEM}
+
+
+def searches(bundle: Json) -> dict[int, str]:
+    """Return, by position of the entry, the search that says whether the server holds the resource already."""
+    found = {}
+    for position, entry in enumerate(bundle["entry"]):
+        if entry["request"]["method"] == "PUT" and "?" in entry["request"]["url"]:
+            found[position] = entry["request"]["url"]
+    return found
+
+
+def fitted(bundle: Json, held: Mapping[int, list[Json]]) -> Json | None:
+    """Return the transaction to post: new resources as conditional creates, known ones as updates with ``ifMatch``.
+
+    Parameters
+    ----------
+    held
+        By position of the entry, what its search found on the server.
+
+    Returns
+    -------
+    dict or None
+        ``None`` when the server already holds exactly this content: the answer to an earlier attempt was lost.
+
+    Raises
+    ------
+    ChangedBySomebodyElse, SeveralHaveOurIdentifier
+        Nothing may be written.
+    """
+    made = copy.deepcopy(bundle)
+    same = bool(held)
+    for position, resources in held.items():
+        entry = made["entry"][position]
+        resource, request = entry["resource"], entry["request"]
+        digest = content_digest(resource)
+        resource.setdefault("meta", {}).setdefault("tag", []).append({"system": DIGEST_SYSTEM, "code": digest})
+        if len(resources) > 1:
+            raise SeveralHaveOurIdentifier(resource["resourceType"])
+        if not resources:
+            same = False
+            kind, _, query = request["url"].partition("?")
+            entry["request"] = {"method": "POST", "url": kind, "ifNoneExist": query}
+            continue
+        there = resources[0]
+        if not written_by_us(there):
+            raise ChangedBySomebodyElse(resource["resourceType"])
+        same = same and content_digest(there) == digest
+        resource["id"] = there["id"]
+        entry["request"] = {
+            "method": "PUT",
+            "url": f"{resource['resourceType']}/{there['id']}",
+            "ifMatch": f'W/"{there["meta"]["versionId"]}"',
+        }
+    return None if same else made
+
+
+def not_written(sent: Json, answer: Json) -> list[str]:
+    """Return what of a transaction the server did not do as asked, one status a line; empty when all was written.
+
+    Some servers answer 200 for the whole and tell a failed entry inside. A create that found a resource (200 instead of 201) met
+    somebody who was faster: it is tried again and then updates.
+    """
+    entries = answer.get("entry", [])
+    if len(entries) != len(sent["entry"]):
+        return ["the answer does not cover every entry"]
+    problems = []
+    for asked, told in zip(sent["entry"], entries, strict=True):
+        status = str(told.get("response", {}).get("status", ""))[:3]
+        kind = asked["resource"]["resourceType"]
+        tagged = bool(_digests(asked["resource"]))
+        if not status.startswith("2"):
+            problems.append(f"{kind}: status {status or 'missing'}")
+        elif asked["request"]["method"] == "POST" and tagged and status != "201":
+            problems.append(f"{kind}: another one was there first")
+    return problems

@@ -1,0 +1,159 @@
+"""What every SR document shares: content items with one line of code each, the observer, references, the document's header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import highdicom as hd
+from highdicom.sr import (
+    CodeContentItem,
+    CompositeContentItem,
+    ContainerContentItem,
+    ContentSequence,
+    ImageContentItem,
+    ObserverContext,
+    TextContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes as dicom_codes
+from pydicom.sr.coding import Code as SrCode
+from pydicom.uid import UID
+
+from dicom_node.core import codes
+from dicom_node.core.codes import Code
+from dicom_node.core.product import PRODUCT_NAME
+from dicom_node.core.study import Instance
+from dicom_node.results.context import ResultContext
+from dicom_node.results.header import observer_device_uid, predecessor_references, reference, stamp
+
+ENGLISH = Code("en", "RFC5646", "English")
+COUNTRY = Code("US", "ISO3166_1", "United States")
+
+
+def concept(code: Code) -> SrCode:
+    """Return the code in pydicom's form."""
+    return SrCode(*code)
+
+
+def text(name: Code, words: str, relation: str = "CONTAINS") -> Any:
+    """Return a TEXT item."""
+    return TextContentItem(name=concept(name), value=words, relationship_type=relation)
+
+
+def code(name: Code, value: Code, relation: str = "CONTAINS") -> Any:
+    """Return a CODE item."""
+    return CodeContentItem(name=concept(name), value=concept(value), relationship_type=relation)
+
+
+def container(name: Code, items: list[Any]) -> Any:
+    """Return a CONTAINER item that is contained in another one."""
+    made = ContainerContentItem(name=concept(name), relationship_type="CONTAINS")
+    made.ContentSequence = ContentSequence(items)
+    return made
+
+
+def with_children(item: Any, children: list[Any]) -> Any:
+    """Put items below an item that is not a container."""
+    if children:
+        item.ContentSequence = ContentSequence(children)
+    return item
+
+
+def refer(name: Code, sop_class_uid: str, sop_instance_uid: str, relation: str = "CONTAINS") -> Any:
+    """Return an IMAGE item, or a COMPOSITE item where the object is not an image (PS3.3 C.18.3, C.18.4)."""
+    kind = ImageContentItem if is_image_class(sop_class_uid) else CompositeContentItem
+    return kind(
+        name=concept(name),
+        referenced_sop_class_uid=sop_class_uid,
+        referenced_sop_instance_uid=sop_instance_uid,
+        relationship_type=relation,
+    )
+
+
+def is_image_class(sop_class_uid: str) -> bool:
+    """Whether the SOP class is an image; unknown and private ones are not taken for one."""
+    name = UID(sop_class_uid).name
+    return "Image Storage" in name or name.startswith("Segmentation Storage")
+
+
+def observer(context: ResultContext) -> ObserverContext:
+    """Return the device that observed: the deciding model, else the node (TID 1004)."""
+    bundles = context.findings.bundles
+    return ObserverContext(
+        observer_type=dicom_codes.DCM.Device,
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=observer_device_uid(context),
+            name=bundles[0].label if bundles else PRODUCT_NAME,
+            manufacturer_name=context.settings.manufacturer,
+            model_name=PRODUCT_NAME,
+            serial_number=context.settings.device_serial_number,
+        ),
+    )
+
+
+def named_instances(context: ResultContext) -> list[Instance]:
+    """Return the received instances that a report names: the primary one, those read, those left."""
+    uids = [context.primary.sop_instance_uid, *context.findings.read, *(n.sop_instance_uid for n in context.findings.not_read)]
+    held = {i.sop_instance_uid: i for i in context.study.instances}
+    return [held[uid] for uid in dict.fromkeys(uids) if uid in held]
+
+
+def built_object(context: ResultContext, kind: str) -> Dataset | None:
+    """Return the object of a kind that was built for this run, any flavour; ``None`` when there is none."""
+    found = context.built.get(kind)
+    return found if isinstance(found, Dataset) else None
+
+
+def document(
+    sop_class: Any, context: ResultContext, role: str, description: str, content: Any, made: list[Dataset], sop_class_uid: str = ""
+) -> Dataset:
+    """Wrap a content tree: complete, preliminary, unverified (PS3.3 C.17.2).
+
+    Parameters
+    ----------
+    sop_class
+        highdicom's class.
+    content
+        The root container.
+    made
+        Objects of this run that the tree refers to.
+    sop_class_uid
+        Written instead of the class's own: highdicom has no Basic Text SR.
+    """
+    report: Dataset = sop_class(
+        evidence=[*(reference(i) for i in named_instances(context)), *(identity(m) for m in made)],
+        content=content,
+        series_instance_uid=context.uid("series", role),
+        series_number=1,
+        sop_instance_uid=context.uid("instance", role),
+        instance_number=1,
+        manufacturer=context.settings.manufacturer,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        performed_procedure_codes=[concept(codes.COMPUTER_AIDED_DIAGNOSIS)],
+        previous_versions=predecessor_references(context, role) or None,
+    )
+    if sop_class_uid:
+        report.SOPClassUID = sop_class_uid
+    report.CodingSchemeIdentificationSequence = Sequence([coding_scheme(context)])
+    stamp(report, context, role, description)
+    return report
+
+
+def coding_scheme(context: ResultContext) -> Dataset:
+    """Declare our own codes (PS3.3 C.12.1, Coding Scheme Identification Sequence)."""
+    item = Dataset()
+    item.CodingSchemeDesignator = codes.PRIVATE_SCHEME
+    item.CodingSchemeName = codes.PRIVATE_SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = context.settings.manufacturer
+    return item
+
+
+def identity(made: Dataset) -> Dataset:
+    """Return the identity of an object of ours, without its patient."""
+    bare = Dataset()
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(bare, keyword, made[keyword].value)
+    return bare

@@ -1,0 +1,99 @@
+"""One forward pass of a classifier bundle: calibrated probabilities, maps, and how far the image lies from the training images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from models.bundle import Bundle
+from models.session import Session
+from pipelines.blocks.prepare_cxr import Prepared
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What the network says of one image.
+
+    ``probabilities``: calibrated, by class key. ``cam``, ``campp``: raw float32 (h, w) by class key. ``embedding``: float32 (K,).
+    ``distance``: Mahalanobis distance of the embedding over the bundle's limit (above 1 = unlike the training images); ``None``
+    when the bundle has no reference.
+    """
+
+    probabilities: Mapping[str, float]
+    cam: Mapping[str, NDArray[np.float32]]
+    campp: Mapping[str, NDArray[np.float32]]
+    embedding: NDArray[np.float32]
+    distance: float | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@functools.lru_cache(maxsize=8)
+def session_for(model_path: Path, bundle_sha256: str, threads: int, device: str) -> Session:
+    """Return the loaded graph; the same one for the same bytes, so a worker loads a network once."""
+    return Session(model_path, threads=threads, device=device)
+
+
+def classify(prepared: Prepared, bundle: Bundle, session: Session) -> Classified:
+    """Run the graph and calibrate.
+
+    The order of ``outputs`` in bundle.yaml is the order of the graph's classes. ``activation`` of an output is ``sigmoid`` (a
+    question of its own) or ``softmax`` (the outputs that exclude each other).
+    """
+    got = session.run({"image": prepared.network_input})
+    outputs = bundle.config["outputs"]
+    keys = [str(o["key"]) for o in outputs]
+    logits = np.asarray(got["logits"][0], np.float64)
+    temperature = _temperatures(bundle.folder, keys)
+    probabilities = calibrated(logits, keys, [str(o.get("activation", "softmax")) for o in outputs], temperature)
+    embedding = np.asarray(got["embedding"][0], np.float32)
+    return Classified(
+        probabilities=probabilities,
+        cam={key: np.asarray(got["cam"][0, n], np.float32) for n, key in enumerate(keys)},
+        campp={key: np.asarray(got["campp"][0, n], np.float32) for n, key in enumerate(keys)},
+        embedding=embedding,
+        distance=_distance(embedding, bundle.folder / "reference.npz"),
+        record={"temperature": temperature, "device": session.device},
+    )
+
+
+def calibrated(
+    logits: NDArray[np.float64], keys: list[str], activations: list[str], temperature: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the probability of each class at its temperature (Guo et al., ICML 2017)."""
+    scaled = np.array([value / temperature[key] for value, key in zip(logits, keys, strict=True)])
+    out: dict[str, float] = {}
+    group = [n for n, activation in enumerate(activations) if activation == "softmax"]
+    if group:
+        shifted = np.exp(scaled[group] - scaled[group].max())
+        out |= {keys[n]: float(p) for n, p in zip(group, shifted / shifted.sum(), strict=True)}
+    # by tanh: exp would overflow for a very certain network
+    out |= {keys[n]: float(0.5 * (1 + np.tanh(0.5 * scaled[n]))) for n, a in enumerate(activations) if a == "sigmoid"}
+    return {key: out[key] for key in keys}
+
+
+def _temperatures(folder: Path, keys: list[str]) -> dict[str, float]:
+    path = folder / "calibration.yaml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    given = (data.get("parameters") or data).get("temperature", 1.0)
+    if isinstance(given, Mapping):
+        return {key: float(given.get(key, 1.0)) for key in keys}
+    return {key: float(given) for key in keys}
+
+
+def _distance(embedding: NDArray[np.float32], path: Path) -> float | None:
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as reference:
+        if not {"embedding_mean", "embedding_precision", "distance_limit"} <= set(reference.files):
+            return None
+        means = np.atleast_2d(reference["embedding_mean"]).astype(np.float64)
+        away = embedding.astype(np.float64) - means
+        squared = np.einsum("ck,kl,cl->c", away, reference["embedding_precision"].astype(np.float64), away)
+        return float(np.sqrt(max(squared.min(), 0.0)) / float(reference["distance_limit"]))

@@ -1,0 +1,176 @@
+"""Where the lungs are, and whether what was found is a plausible pair of lungs seen from the front.
+
+The network was taught on chests alone, so it marks "lungs" in a knee too. Shape, place and grey values decide whether to
+believe it; a picture that fails is refused (``lungs_not_found``), for no later step can tell a knee from a chest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.session import Session
+from pipelines.blocks.prepare_cxr import Prepared, prepare, to_source
+
+
+class LungLimits(BaseModel):
+    """What a plausible pair of lungs looks like. Shares are of the image, border cut away; lengths of its sides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    least_area: float = Field(default=0.12, description="Share of the image that is lung, at least. Adults lie at 0.2 to 0.5.")
+    most_area: float = Field(
+        default=0.70, description="At most. A thumbnail of one lung, or a picture without a chest, lies above."
+    )
+    least_side: float = Field(
+        default=0.22, description="Share of the lung area on its smaller side. An effusion may halve one lung."
+    )
+    least_main: float = Field(
+        default=0.85, description="Share of the marked area in the two largest pieces. Bowel gas lies in many."
+    )
+    least_height: float = Field(default=0.30, description="Height of the lungs against the image. Chests lie above 0.4.")
+    least_confidence: float = Field(default=0.80, description="Mean probability inside the marked area.")
+    least_contrast: float = Field(
+        default=0.25, description="How much darker the lungs are than their surroundings, in standard deviations."
+    )
+    most_cut_off: float = Field(
+        default=0.25, description="Share of an image border that may be lung before the lungs count as cut off."
+    )
+    least_symmetry: float = Field(default=0.60, description="Overlap (Dice) with the mirror image. A lateral view lies below.")
+
+
+@dataclass(frozen=True)
+class LungFacts:
+    """Measured on the network's grid; see ``LungLimits`` for the units."""
+
+    area: float = 0.0
+    side: float = 0.0
+    main: float = 0.0
+    height: float = 0.0
+    confidence: float = 0.0
+    contrast: float = 0.0
+    symmetry: float = 0.0
+    cut_off: float = 0.0  # share of the image's left, right and top border that is lung
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """The lungs of one image.
+
+    ``mask``: uint8 (rows, columns) of the source, 1 in lung. ``box``: (x0, y0, x1, y1) in source pixels, ends exclusive.
+    ``problem``: "" when plausible, else the sentence that says why not.
+    """
+
+    mask: NDArray[np.uint8]
+    box: tuple[float, float, float, float]
+    facts: LungFacts
+    problem: str
+
+    def record(self) -> dict[str, Any]:
+        """Return the facts for the result's provenance."""
+        return {key: round(value, 4) for key, value in asdict(self.facts).items()} | {"problem": self.problem}
+
+
+def find_lungs(image: NDArray[np.float32], session: Session, preprocessing: Mapping[str, Any], limits: LungLimits) -> Lungs:
+    """Return the lungs of a radiograph, believed or not.
+
+    ``image``: float32 (rows, columns), brighter = more attenuation.
+    """
+    prepared = prepare(image, preprocessing)
+    probability = session.run({"image": prepared.network_input})["mask_probability"][0, 0]
+    seen = _seen(prepared)
+    # a first look takes small false pieces away, so that one marker does not widen the box
+    mask = _main_pieces((probability >= 0.5) & seen)
+    facts = measure(mask, probability, prepared.network_input[0, 0], seen)
+    mask_on_source = (to_source(np.where(mask, probability, 0).astype(np.float32), prepared) >= 0.5).astype(np.uint8)
+    problem = implausible(facts, limits)
+    rows, columns = np.nonzero(mask_on_source.any(1))[0], np.nonzero(mask_on_source.any(0))[0]
+    if not rows.size:
+        return Lungs(mask_on_source, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), facts, problem)
+    return Lungs(mask_on_source, (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)), facts, problem)
+
+
+def measure(
+    mask: NDArray[np.bool_], probability: NDArray[np.float32], picture: NDArray[np.float32], seen: NDArray[np.bool_]
+) -> LungFacts:
+    """Measure a mask (all arrays (h, w); ``seen``: where the network saw image, not padding)."""
+    whole = (probability >= 0.5) & seen
+    if not mask.any() or not seen.any():
+        return LungFacts()
+    rows, columns = np.nonzero(mask)
+    height = (rows.max() - rows.min() + 1) / np.count_nonzero(seen.any(1))
+    middle = (columns.min() + columns.max()) / 2
+    left = float((columns < middle).mean())
+    inside = picture[mask]
+    ring = cv2.dilate(mask.astype(np.uint8), np.ones((1, 1 + 2 * max(2, mask.shape[0] // 12)), np.uint8)).astype(bool)
+    around = picture[ring & ~mask & seen]
+    spread = float(picture[seen].std()) or 1.0
+    contrast = (float(around.mean()) - float(inside.mean())) / spread if around.size else 0.0
+    mirrored = np.zeros_like(mask)
+    across = np.round(2 * middle - columns).astype(int)
+    valid = (across >= 0) & (across < mask.shape[1])
+    mirrored[rows[valid], across[valid]] = True
+    return LungFacts(
+        area=float(mask.sum() / seen.sum()),
+        side=min(left, 1 - left),
+        main=float(mask.sum() / whole.sum()),
+        height=float(height),
+        confidence=float(probability[mask].mean()),
+        contrast=contrast,
+        symmetry=float(2 * np.count_nonzero(mask & mirrored) / (mask.sum() + mirrored.sum())),
+        cut_off=_touching(mask, seen),
+    )
+
+
+def implausible(facts: LungFacts, limits: LungLimits) -> str:
+    """Return why this is not a pair of lungs from the front, or ``""``."""
+    if facts.area < limits.least_area:
+        return f"lungs cover {facts.area:.0%} of the image"
+    if facts.area > limits.most_area:
+        return f"lungs cover {facts.area:.0%} of the image"
+    if facts.confidence < limits.least_confidence:
+        return "the lung outline is uncertain"
+    if facts.main < limits.least_main:
+        return "the marked areas lie scattered"
+    if facts.side < limits.least_side:
+        return "only one side was found"
+    if facts.height < limits.least_height:
+        return "the marked areas are too low for lungs"
+    if facts.contrast < limits.least_contrast:
+        return "the marked areas are not darker than what surrounds them"
+    return ""
+
+
+def not_frontal(facts: LungFacts, limits: LungLimits) -> str:
+    """Return why this looks like no frontal view, or ``""``: asked where the header does not state the view."""
+    if facts.symmetry < limits.least_symmetry:
+        return "the two sides do not mirror each other, as in a lateral or oblique view"
+    return ""
+
+
+def _main_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    largest = sorted(range(1, count), key=lambda n: -int(stats[n, cv2.CC_STAT_AREA]))[:2]
+    return np.asarray(np.isin(labels, largest), np.bool_)
+
+
+def _seen(prepared: Prepared) -> NDArray[np.bool_]:
+    """Return where the network's input shows the source image: not the padding that squares it, not a cut border's outside."""
+    size = prepared.network_input.shape[-1]
+    rows, columns = prepared.source_shape
+    x = np.arange(size) * prepared.affine[0, 0] + prepared.affine[0, 2]
+    y = np.arange(size) * prepared.affine[1, 1] + prepared.affine[1, 2]
+    return ((y >= -0.5) & (y <= rows - 0.5))[:, None] & ((x >= -0.5) & (x <= columns - 0.5))[None, :]
+
+
+def _touching(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:
+    rows, columns = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
+    top = mask[rows[0], columns[0] : columns[-1] + 1]
+    left, right = mask[rows[0] : rows[-1] + 1, columns[0]], mask[rows[0] : rows[-1] + 1, columns[-1]]
+    return float(max(top.mean(), left.mean(), right.mean()))

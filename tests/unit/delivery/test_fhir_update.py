@@ -1,0 +1,83 @@
+"""What a transaction becomes on a server that may hold earlier versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dicom_node.delivery.fhir_update import ChangedBySomebodyElse, SeveralHaveOurIdentifier, fitted, not_written, searches, written_by_us
+
+Json = dict[str, Any]
+
+
+def bundle(status: str = "partial") -> Json:
+    report = {"resourceType": "DiagnosticReport", "status": status, "subject": {"reference": "urn:uuid:1"}, "result": [{"reference": "urn:uuid:2"}]}
+    return {"entry": [{"fullUrl": "urn:uuid:3", "resource": report, "request": {"method": "PUT", "url": "DiagnosticReport?identifier=a|b"}}]}
+
+
+def stored(sent: Json, version: str = "7", **changes: Any) -> Json:
+    """Return what a server makes of the first entry: id, version, narrative, rewritten references."""
+    resource = sent["entry"][0]["resource"]
+    meta = {**resource["meta"], "versionId": version}
+    linked = {"subject": {"reference": "Patient/1"}, "result": [{"reference": "Observation/5"}], "text": {"status": "generated"}}
+    return {**resource, **linked, "id": "42", "meta": meta, **changes}
+
+
+def first(made: Json | None) -> Json:
+    assert made is not None
+    entry: Json = made["entry"][0]
+    return entry
+
+
+def test_a_resource_that_is_new_to_the_server_is_created_only_if_nobody_was_faster() -> None:
+    """A new resource is a conditional create, which never overwrites."""
+    assert searches(bundle()) == {0: "DiagnosticReport?identifier=a|b"}
+    assert first(fitted(bundle(), {0: []}))["request"] == {"method": "POST", "url": "DiagnosticReport", "ifNoneExist": "identifier=a|b"}
+
+
+def test_our_own_version_is_updated_with_if_match() -> None:
+    """A known resource is updated under its id, and only if it is still the version that was read."""
+    there = stored(fitted(bundle(), {0: []}) or {})
+    assert written_by_us(there)
+    entry = first(fitted(bundle("preliminary"), {0: [there]}))
+    assert entry["request"] == {"method": "PUT", "url": "DiagnosticReport/42", "ifMatch": 'W/"7"'}
+    assert entry["resource"]["id"] == "42"
+
+
+@pytest.mark.parametrize("change", [{"status": "final"}, {"resultsInterpreter": [{"display": "Dr. X"}]}, {"result": []}])
+def test_a_version_that_somebody_else_changed_is_never_overwritten(change: Json) -> None:
+    """Any change of content by another hand is feedback, even if it left our tag in place."""
+    there = stored(fitted(bundle(), {0: []}) or {}, **change)
+    with pytest.raises(ChangedBySomebodyElse):
+        fitted(bundle("preliminary"), {0: [there]})
+
+
+def test_a_resource_without_our_tag_is_never_overwritten() -> None:
+    """Somebody else's resource under our identifier is left alone."""
+    there = stored(fitted(bundle(), {0: []}) or {})
+    there["meta"].pop("tag")
+    with pytest.raises(ChangedBySomebodyElse):
+        fitted(bundle(), {0: [there]})
+
+
+def test_a_lost_answer_makes_no_second_version() -> None:
+    """When the server already holds this content nothing is written again."""
+    there = stored(fitted(bundle(), {0: []}) or {})
+    assert fitted(bundle(), {0: [there]}) is None
+
+
+def test_two_resources_with_our_identifier_stop_the_sending() -> None:
+    """It is not guessed which one is meant."""
+    there = stored(fitted(bundle(), {0: []}) or {})
+    with pytest.raises(SeveralHaveOurIdentifier):
+        fitted(bundle(), {0: [there, there]})
+
+
+@pytest.mark.parametrize(
+    ("statuses", "problems"), [(["201"], 0), (["201 Created"], 0), (["412"], 1), (["200"], 1), ([], 1)], ids=lambda value: str(value)
+)
+def test_a_failed_entry_inside_a_successful_answer_is_noticed(statuses: list[str], problems: int) -> None:
+    """Success is what every entry says; a create that found somebody else's resource is none."""
+    sent = fitted(bundle(), {0: []}) or {}
+    assert len(not_written(sent, {"entry": [{"response": {"status": status}} for status in statuses]})) == problems

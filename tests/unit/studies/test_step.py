@@ -1,0 +1,351 @@
+"""From arrivals to a study that is ready, unchanged or held: the sentences of the clinic's rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+from dicom_node.core.errors import UsageError
+from dicom_node.store import tables
+from dicom_node.studies import account, step
+from dicom_node.studies.files import clean_store, object_path
+from dicom_node.studies.step import Settlement
+from tests.factories.received_objects import CT, SR, other_pixels, radiograph, recompressed
+from tests.unit.studies.conftest import Home
+
+
+def test_a_study_is_due_after_ten_quiet_seconds_and_each_arrival_begins_them_anew(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.now += 9
+    assert home.due() == []
+    home.receive(radiograph("lateral", ViewPosition="LL"))
+    home.now += 9
+    assert home.due() == []
+    home.now += 1
+    assert home.due() == [key]
+    home.route(key)
+    assert home.due() == []
+    assert home.story(key)["state"] == "routed"
+
+
+def test_a_study_with_ct_waits_sixty_seconds_even_after_a_later_scout_radiograph(home: Home) -> None:
+    key = home.receive(radiograph("slice", SOPClassUID=CT, Modality="CT"))
+    home.receive(radiograph("scout"))
+    home.now += 59
+    assert home.due() == []
+    home.now += 1
+    assert home.due() == [key]
+
+
+def test_a_study_that_never_gets_quiet_starts_at_the_ceiling(home: Home) -> None:
+    key = home.receive(radiograph("0"))
+    for number in range(1, 150):
+        home.now += 6
+        home.receive(radiograph(str(number)))
+    assert home.now < 1000 + 900
+    assert home.due() == []
+    home.now = 1000 + 900
+    assert home.due() == [key]
+
+
+def test_the_deadline_survives_a_restart(home: Home, tmp_path: Path) -> None:
+    key = home.receive(radiograph())
+    home.database.dispose()
+    again = Home(tmp_path, home.database, now=1011)
+    assert again.due() == [key]
+
+
+def test_an_object_that_comes_while_the_study_is_being_routed_is_not_lost(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.now += 10
+    swept_at = home.now
+    assert home.settle(key) is Settlement.READY
+    home.now += 0.5
+    home.receive(radiograph("late"))
+    with home.database.begin() as connection:
+        assert not step.mark_routed(connection, key, swept_at)
+    home.now += 10
+    assert home.due() == [key]
+    assert len(home.load(key).instances) == 2
+
+
+def test_an_object_that_comes_after_the_ceiling_while_the_study_is_being_routed_is_not_lost(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.now += 2000
+    swept_at = home.now
+    assert home.settle(key) is Settlement.READY
+    home.now += 0.5
+    home.receive(radiograph("late"))
+    with home.database.begin() as connection:
+        assert not step.mark_routed(connection, key, swept_at)
+    assert home.due() == [key]
+
+
+def test_a_late_object_opens_a_routed_study_again(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.now += 10
+    home.route(key)
+    home.now += 90
+    home.receive(radiograph("lateral", ViewPosition="LL"))
+    home.now += 10
+    assert home.due() == [key]
+    assert home.settle(key) is Settlement.READY
+    assert home.events(key) == ["study.opened", "study.reopened"]
+    assert home.load(key).revision == 1
+
+
+def test_same_bytes_again_change_nothing(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.now += 10
+    home.route(key)
+    before = home.story(key)
+    home.receive(radiograph())
+    assert home.story(key) == before
+    assert len(list((home.path / "store").rglob("*.dcm"))) == 1
+    assert home.due() == []
+
+
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, RLELossless])
+def test_a_losslessly_compressed_twin_keeps_the_newest_header_and_runs_nothing(home: Home, syntax: str) -> None:
+    original = radiograph()
+    key = home.receive(original)
+    home.now += 10
+    home.route(key)
+    home.receive(recompressed(original, syntax))
+    home.now += 10
+    assert home.due() == [key]
+    assert home.settle(key) is Settlement.UNCHANGED
+    assert home.due() == []
+    study = home.load(key)
+    assert study.revision == 1
+    assert [instance.transfer_syntax_uid for instance in study.instances] == [syntax]
+    assert home.states(key) == ["superseded", "current"]
+    assert home.story(key)["state"] == "routed"
+
+
+def test_a_twin_that_comes_before_the_first_run_lets_the_study_run_once(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.receive(radiograph(StudyDescription="THORAX"))
+    home.now += 10
+    assert home.settle(key) is Settlement.READY
+    assert home.load(key).instances[0].facts.study_description == "THORAX"
+    assert home.load(key).revision == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"PatientID": "PID-2"}, {"PatientName": "ROE^JANE"}, {"AccessionNumber": "ACC-2"}, {"PatientBirthDate": "19710101"}]
+)
+def test_a_corrected_patient_or_order_gives_revision_two(home: Home, change: dict[str, str]) -> None:
+    key = home.receive(radiograph())
+    home.now += 10
+    home.route(key)
+    home.receive(radiograph(**change))
+    home.now += 10
+    assert home.settle(key) is Settlement.READY
+    assert home.due() == [key]
+    study = home.load(key)
+    assert study.revision == 2
+    assert len(study.instances) == 1
+    assert home.states(key) == ["superseded", "current"]
+    home.route(key)
+    assert home.load(key).revision == 2
+
+
+def test_a_patient_corrected_in_two_images_of_a_study_is_one_revision_and_no_conflict(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.receive(radiograph("lateral"))
+    home.now += 10
+    home.route(key)
+    home.receive(radiograph("pa", PatientID="PID-2"))
+    home.now += 5
+    home.receive(radiograph("lateral", PatientID="PID-2"))
+    home.now += 9
+    assert home.due() == []
+    home.now += 1
+    assert home.settle(key) is Settlement.READY
+    assert home.load(key).revision == 2
+    assert {instance.facts.patient_id.reveal() for instance in home.load(key).instances} == {"PID-2"}
+
+
+def test_changed_pixels_hold_the_study_and_keep_both_versions(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.now += 10
+    home.route(key)
+    home.receive(radiograph(PixelData=other_pixels()))
+    home.now += 10
+    assert home.settle(key) is Settlement.HELD
+    story = home.story(key)
+    assert (story["state"], story["hold_reason"]) == ("held", "changed_pixels")
+    assert home.states(key) == ["current", "held"]
+    assert all(object_path(home.path, instance["storage_key"]).exists() for instance in story["instances"])
+    assert home.due() == []
+
+
+def test_the_same_numbers_under_inverted_grey_scale_are_other_pixels(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.receive(radiograph(PhotometricInterpretation="MONOCHROME1"))
+    home.now += 10
+    assert home.settle(key) is Settlement.HELD
+
+
+def test_pixels_that_cannot_be_decoded_are_not_taken_for_the_same(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.receive(radiograph(PixelData=b"\0" * 100, PatientID="PID-2"))
+    home.now += 10
+    assert home.settle(key) is Settlement.HELD
+
+
+def test_a_document_that_comes_again_with_another_header_runs_nothing(home: Home) -> None:
+    def document(**changes: str) -> object:
+        return radiograph("sr", SOPClassUID=SR, Modality="SR", PixelData=None, **changes)
+
+    key = home.receive(document())  # type: ignore[arg-type]
+    home.now += 10
+    home.route(key)
+    home.receive(document(SeriesDescription="again"))  # type: ignore[arg-type]
+    home.now += 10
+    assert home.settle(key) is Settlement.UNCHANGED
+
+
+def test_two_patients_in_one_study_hold_it_and_whatever_comes_later_waits_too(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.receive(radiograph("other", PatientID="PID-2", PatientName="ROE^JANE"))
+    home.now += 10
+    assert home.settle(key) is Settlement.HELD
+    assert home.story(key)["hold_reason"] == "patient_conflict"
+    home.receive(radiograph("third"))
+    home.now += 1000
+    assert home.due() == []
+    assert home.states(key) == ["current", "current", "held"]
+    assert home.events(key)[-2:] == ["study.held", "instance.held"]
+
+
+def test_doe_john_and_doe_john_with_empty_components_are_one_patient(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.receive(radiograph("lateral", PatientName="Doe^John^^"))
+    home.receive(radiograph("third", PatientName="", PatientID=""))
+    home.now += 10
+    assert home.settle(key) is Settlement.READY
+
+
+def test_a_study_held_by_a_rule_is_looked_at_again_when_another_object_comes(home: Home) -> None:
+    key = home.receive(radiograph("sr", SOPClassUID=SR, Modality="SR", PixelData=None))
+    home.now += 10
+    with home.database.begin() as connection:
+        step.hold(connection, key, "no_rule")
+    home.receive(radiograph("pa"))
+    home.now += 10
+    assert home.due() == [key]
+    assert home.settle(key) is Settlement.READY
+
+
+def test_a_twin_does_not_open_a_study_that_a_rule_holds(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.now += 10
+    with home.database.begin() as connection:
+        step.hold(connection, key, "hold_rule")
+    home.receive(radiograph(StudyDescription="again"))
+    home.now += 10
+    assert home.settle(key) is Settlement.HELD
+    assert home.due() == []
+    assert home.story(key)["hold_reason"] == "hold_rule"
+
+
+def test_our_own_result_that_comes_back_moves_no_deadline_and_is_told_once(home: Home) -> None:
+    key = home.receive(radiograph("pa"))
+    home.now += 5
+    home.receive(radiograph("overlay", ManufacturerModelName="dicom-node"))
+    home.receive(radiograph("report", ManufacturerModelName="dicom-node"))
+    home.receive(radiograph("overlay", ManufacturerModelName="dicom-node", PatientID="coerced"))
+    home.now += 5
+    assert home.due() == [key]
+    assert home.states(key) == ["current", "ours", "ours"]
+    assert home.events(key).count("result.returned") == 1
+    assert len(home.load(key).instances) == 1
+    home.route(key)
+    home.receive(radiograph("third", ManufacturerModelName="dicom-node"))
+    assert home.story(key)["state"] == "routed"
+    assert home.story(key)["deadline_utc"] is None
+
+
+def test_our_own_result_is_known_by_its_uid_although_an_archive_changed_its_equipment(home: Home) -> None:
+    overlay = radiograph("overlay", Manufacturer="ARCHIVE")
+    key = home.receive(radiograph("pa"))
+    with home.database.begin() as connection:
+        connection.execute(
+            sa.insert(tables.run).values(
+                run_key="rn_1", study_key=key, pipeline="p", rule="r", revision=1, state="analysed", request={}, requested_utc=1.0
+            )
+        )
+        connection.execute(
+            sa.insert(tables.artifact).values(
+                artifact_id="ar_1",
+                run_key="rn_1",
+                role="secondary_capture",
+                media_type="application/dicom",
+                identifier=overlay.SOPInstanceUID,
+                storage_key="x",
+                sha256="0",
+            )
+        )
+    home.receive(overlay)
+    assert home.states(key) == ["current", "ours"]
+
+
+def test_our_own_result_in_a_study_never_received_starts_nothing_until_an_image_comes(home: Home) -> None:
+    key = home.receive(radiograph("overlay", ManufacturerModelName="dicom-node"))
+    home.now += 5000
+    assert home.due() == []
+    home.receive(radiograph("pa"))
+    assert home.due() == []  # the ceiling counts from the first image, not from our own object
+    home.now += 10
+    assert home.due() == [key]
+
+
+def test_images_keep_their_place_when_a_newer_header_replaces_one(home: Home) -> None:
+    key = home.receive(radiograph("first"))
+    home.receive(radiograph("second"))
+    home.receive(radiograph("first", StudyDescription="newer"))
+    home.now += 10
+    home.settle(key)
+    assert [instance.facts.study_description for instance in home.load(key).instances] == ["newer", ""]
+
+
+def test_the_story_is_plain_json_without_anything_that_names_the_patient(home: Home) -> None:
+    ds = radiograph()
+    key = home.receive(ds)
+    with home.database.begin() as connection:
+        by_uid = account.study_story(connection, ds.StudyInstanceUID)
+        listed = account.list_studies(connection, 10)
+    text = json.dumps([by_uid, listed])
+    assert by_uid["study_key"] == listed[0]["study_key"] == key
+    assert listed[0]["counts"] == [{"modality": "CR", "state": "current", "count": 1}]
+    for secret in ("DOE", "PID-1", "ACC-1", "19700101", ds.StudyInstanceUID, ds.SOPInstanceUID):
+        assert secret not in text
+
+
+def test_an_unknown_study_is_said_to_be_unknown(home: Home) -> None:
+    with home.database.begin() as connection, pytest.raises(UsageError, match="not received"):
+        account.study_story(connection, "st_nothing")
+
+
+def test_the_clean_up_removes_what_no_row_names_and_nothing_else(home: Home) -> None:
+    key = home.receive(radiograph())
+    kept = Path(home.load(key).instances[0].path)
+    unfinished, orphan = kept.with_name("0.part"), kept.with_name("1.dcm")
+    unfinished.write_bytes(b"x")
+    orphan.write_bytes(b"x")
+    assert clean_store(home.database, home.path, older_than_utc=0) == (0, 0)
+    assert clean_store(home.database, home.path, older_than_utc=kept.stat().st_mtime + 3600) == (1, 1)
+    assert kept.exists()
+    assert not unfinished.exists()
+    assert not orphan.exists()
+
+
+def test_a_storage_key_never_leads_out_of_the_store(home: Home) -> None:
+    with pytest.raises(ValueError, match="out of the store"):
+        object_path(home.path, "../../etc/passwd")
