@@ -14,7 +14,8 @@ from pydicom.uid import UID
 
 from dicom_node.core import abstentions, codes, product
 from dicom_node.core.artifact import DICOM
-from dicom_node.delivery.destinations import dicom_store
+from dicom_node.core.delivery import Outcome
+from dicom_node.delivery import dimse_status
 from dicom_node.plugins import known_kinds, load_kind
 from dicom_node.reception import presentation_contexts, status
 
@@ -58,12 +59,18 @@ def _identity() -> str:
 
 
 def _store_answers() -> str:
-    rows = [(f"0x{row.code:04X}", row.meaning, row.annex) for row in status.answers()]
+    rows = [(f"0x{row.code:04X}", row.meaning, row.source) for row in status.ALL]
     return _markdown(("Status", "When", "Source"), rows)
 
 
 def _store_statuses() -> str:
-    rows = [(name, words, outcome) for name, words, outcome in dicom_store.status_table()]
+    does = {
+        Outcome.DELIVERED: "delivered",
+        Outcome.WARNING: "delivered with a warning, told as such",
+        Outcome.RETRY: "tried again",
+        Outcome.REJECT: "parked",
+    }
+    rows = [(codes_, meaning.text or "success", does[meaning.outcome]) for codes_, meaning in dimse_status.table()]
     return _markdown(("Status of the peer", "Meaning", "What this node does"), rows)
 
 

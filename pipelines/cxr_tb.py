@@ -196,12 +196,11 @@ def _read(
 def _lungs(picture: GrayImage, segmenter: Bundle, settings: Settings, *, view_stated: bool) -> tuple[Lungs, Gate]:
     """Find the lungs; where there are none, look whether the negative has some: then the grey scale is upside down."""
     session = session_for(segmenter.model, segmenter.sha256, settings.threads, settings.device)
-    preprocessing = segmenter.config["preprocessing"]
-    lungs = find_lungs(picture.values, session, preprocessing, settings.lungs)
+    lungs = find_lungs(picture.values, session, segmenter.config, settings.lungs)
     if lungs.problem:
-        negative = find_lungs(1 - picture.values, session, preprocessing, settings.lungs)
-        if not negative.problem and not not_frontal(negative.facts, settings.lungs):
-            return lungs, Gate("polarity", Outcome.REJECT, "inverted", "lungs are found only in the negative of the picture")
+        negative = find_lungs(1 - picture.values, session, segmenter.config, settings.lungs)
+        if lungs.facts.likeness < 0 and not negative.problem:
+            return lungs, Gate("polarity", Outcome.REJECT, "inverted", "only the negative of the picture looks like a chest")
         return lungs, Gate("lungs", Outcome.REJECT, "lungs_not_found", lungs.problem)
     sideways = not_frontal(lungs.facts, settings.lungs)
     if sideways and not view_stated:

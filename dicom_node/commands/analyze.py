@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from dicom_node.commands.read_paths import read_studies
 from dicom_node.core.errors import BundleError, UsageError
 from dicom_node.core.run import Priority, Release, RunRequest, Selection, run_key
 from dicom_node.core.study import Study
-from dicom_node.core.summary import held_line, summary_line
+from dicom_node.core.summary import held_line, not_read_line, summary_line
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference.runner import PipelineJob, run_pipeline
 from dicom_node.inference.settings import InferenceSettings
@@ -26,7 +25,7 @@ from dicom_node.results.context import ResultContext
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.results.step import build_results
 from dicom_node.routing.settings import Rule
-from dicom_node.studies.identity import patient_conflict
+from dicom_node.studies.identity import any_conflict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,13 +49,12 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"no such file or folder: {', '.join(missing)}")
     stamp = _timestamp(options.timestamp) if options.timestamp else None
     studies, unreadable = read_studies(options.paths)
-    for path, why in unreadable:
-        print(f"{path}: not read: {why}", file=sys.stderr)
     for study in studies:
         line = analyze(study, options.pipeline, options.policy, tuple(options.bundle), options.out, stamp)
         print(json.dumps(line, ensure_ascii=False) if options.json else _told(line), flush=True)
-    if not studies:
-        print("nothing to analyse: no DICOM object was found", file=sys.stderr)
+    for path, why in unreadable:
+        line = {**not_read_line(why), "file": str(path)}
+        print(json.dumps(line, ensure_ascii=False) if options.json else f"{path}: not analysed: {why}", flush=True)
     return 0
 
 
@@ -68,9 +66,8 @@ def analyze(study: Study, pipeline_name: str, policy: str, bundle_folders: tuple
     BundleError
         A bundle is damaged, or has no such policy.
     """
-    conflict = patient_conflict(study.instances)
-    if conflict:
-        return held_line(study.study_key, "patient_conflict", conflict)
+    if any_conflict([i.facts for i in study.instances]):
+        return held_line(study.study_key, "patient_conflict")
     pipeline = load_kind("pipeline", pipeline_name)
     settings = inference_bundles.pipeline_settings(InferenceSettings(), Rule(name="analyze", pipeline=pipeline_name))
     selection: Selection = pipeline.select_images(study, pipeline.Settings(**settings))

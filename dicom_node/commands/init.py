@@ -165,7 +165,7 @@ routing:
   hold:
     - name: phantoms and quality control
       when:
-        patient_id: ["QA*", "QC*", "PHANTOM*", "TEST*"]
+        patient_id: ["PHANTOM*", "QA-*", "QC-*"]
     - name: phantoms by name
       when:
         patient_name: ["*PHANTOM*"]

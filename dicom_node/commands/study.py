@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     with opened(options.home) as (database, _, _), database.connect() as connection:
         story = study_story(connection, options.study)
     if options.json:
-        print(json.dumps(story, ensure_ascii=False, default=str))
+        print(json.dumps({**story["result"], **story}, ensure_ascii=False, default=str))
     else:
         print("\n".join(told(story)))
     return 0

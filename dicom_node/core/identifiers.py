@@ -10,12 +10,12 @@ import uuid
 #: Fixed for this product: every UID that the node derives lies under it (UUIDv5 in the 2.25 arc, PS3.5 B.2).
 NAMESPACE = uuid.UUID("6f2c7f5e-3a41-5b0e-9a55-0d1c0f6b7a11")
 
-_UID = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
 
 def is_uid(value: str) -> bool:
     """Say whether ``value`` is a UID as PS3.5, 9.1 has it (at most 64 characters, no leading zeros)."""
-    return len(value) <= 64 and _UID.match(value) is not None
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 def check_ae_title(value: str) -> str:

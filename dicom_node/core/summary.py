@@ -38,6 +38,13 @@ def summary_line(study_key: str, findings: Findings, objects: Iterable[dict[str,
     }
 
 
+def not_read_line(why: str) -> dict[str, Any]:
+    """Return the line of a file that belongs to no study because it cannot be read."""
+    said = reason("unreadable")
+    empty = {"decision": "", "zone": "", "probabilities": {}, "bundle": "", "policy": "", "objects": []}
+    return {"study_key": "", "status": "not_analysed", "code": said.code.value, "reason_key": said.key, "reason": why, **empty}
+
+
 def held_line(study_key: str, reason_key: str, detail: str = "") -> dict[str, Any]:
     """Return the line of a study that is kept but not analysed, and about which nothing is sent."""
     said = reason(reason_key)

@@ -62,6 +62,13 @@ def status_meaning(status: int) -> Meaning:
     return Meaning(found.outcome, f"Status 0x{status:04X}: {found.text}." if found.text else "")
 
 
+def table() -> list[tuple[str, Meaning]]:
+    """Return every status or range of statuses that is told apart, with its meaning, in order."""
+    single = [(f"0x{code:04X}", meaning) for code, meaning in _STATUSES.items()]
+    ranges = [(f"0x{low:04X} to 0x{high:04X}", meaning) for low, high, meaning in _RANGES]
+    return sorted(single + ranges, key=lambda row: row[0])
+
+
 def rejection_meaning(result: int, source: int, diagnostic: int, called: str, calling: str) -> Meaning:
     """Return what an A-ASSOCIATE-RJ means and what to do about it (PS3.8, table 9-21)."""
     if (source, diagnostic) == (1, 3):

@@ -60,7 +60,7 @@ def encodings_of(dataset: Dataset, inherited: tuple[str, ...] = DEFAULT_ENCODING
 
 
 def _split(text: str) -> list[str]:
-    return [part.strip(" \0\r\n\t") for part in text.split("\\")]
+    return [part.replace("\0", "").strip(" \r\n\t") for part in text.split("\\")]
 
 
 def all_texts(dataset: Dataset, keyword: str, encodings: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def decoded_person_name(dataset: Dataset, keyword: str = "PatientName", encoding
             value = PersonName(value.rstrip(b" \0"), list(encodings or encodings_of(dataset)), validation_mode=config.IGNORE)
         elif hasattr(value, "__iter__") and not isinstance(value, str | PersonName):
             value = next(iter(value))
-        return "=".join(group.strip(" \0") for group in str(value).split("=")).rstrip("=")
+        return "=".join(group.replace("\0", "").strip(" ") for group in str(value).split("=")).rstrip("=")
     except ODD:
         return ""
 

@@ -59,7 +59,7 @@ def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
     except OSError as error:
         raise StudyError("The object is not valid DICOM: its header ends too early.") from error
     has_pixels = bool(stopped_at) and stopped_at[0][0] >> 16 == 0x7FE0 and stopped_at[0][1] != 0
-    return Header(dataset, has_pixels, not stopped_at and _ends_early(dataset, len(data)))
+    return Header(dataset, has_pixels, not stopped_at and _ends_early(dataset, data))
 
 
 def _inflate(data: bytes) -> bytes:
@@ -73,16 +73,21 @@ def _inflate(data: bytes) -> bytes:
     return plain
 
 
-def _ends_early(dataset: Dataset, size: int) -> bool:
-    """Say whether the bytes stop inside the last element."""
-    tags = sorted(dataset.keys())
-    if not tags:
+def _ends_early(dataset: Dataset, data: bytes) -> bool:
+    """Say whether the bytes stop inside an element.
+
+    A cut between two elements of the same level cannot be seen; missing UIDs or pixels tell it later.
+    """
+    elements = [dataset.get_item(tag) for tag in dataset.keys()]  # noqa: SIM118  # iterating the data set itself would convert values
+    if not elements:
         return True
-    last = dataset.get_item(tags[-1])
+    last = max(elements, key=lambda e: (e.value_tell if isinstance(e, RawDataElement) else e.file_tell) or 0)
     if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
-        return False
-    # a value shorter than its length, or loose bytes after it that are too few for another element
-    return bool(len(last.value or b"") != last.length or last.value_tell + last.length != size)
+        return False  # a sequence of undefined length was read to its delimiter, or reading failed
+    if len(last.value or b"") != last.length:
+        return True
+    # too few bytes for another element; zeros are padding to an even length
+    return bool(data[last.value_tell + last.length :].strip(b"\0"))
 
 
 def file_meta_end(content: bytes) -> tuple[int, str, str]:

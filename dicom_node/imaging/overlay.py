@@ -64,8 +64,9 @@ class Caption:
 class Overlay:
     """The finished picture.
 
-    ``pixels``: uint8 (rows, columns, 3), RGB. Source pixel coordinates are ``(x - offset_x) * scale_x``, ``(y - offset_y) * scale_y`` of a
-    picture point (x, y), both counted from the corner of the top left pixel. ``image_shape``: (rows, columns) of the image within.
+    ``pixels``: uint8 (rows, columns, 3), RGB. A picture point (x, y) is the source point ``((x - offset_x) * scale_x,
+    (y - offset_y) * scale_y)``, both counted from the corner of the top left pixel. ``image_shape``: (rows, columns) of the image
+    within.
     """
 
     pixels: NDArray[np.uint8]
@@ -112,7 +113,9 @@ def draw_overlay(
     image = _coloured(gray, saliency, lungs, size)
     width = max(MIN_WIDTH, size[0])
     top = _top_band(caption, width)
-    bottom = _bottom_band(caption, width, has_map=saliency is not None, has_evidence=_has_evidence(saliency), has_lungs=lungs is not None)
+    bottom = _bottom_band(
+        caption, width, has_map=saliency is not None, has_evidence=_has_evidence(saliency), has_lungs=lungs is not None
+    )
     left = (width - size[0]) // 2
     picture = np.full((top.shape[0] + size[1] + bottom.shape[0], width, 3), 0, np.uint8)
     picture[: top.shape[0]] = top
@@ -139,7 +142,7 @@ def _coloured(
             [np.interp(relative, (LEVELS[0], LEVELS[1], LEVELS[2]), channel) for channel in zip(*_RAMP, strict=True)], axis=-1
         ).astype(np.float32)
         # the wash begins softly at the first level, and stays thin: anatomy shows through it
-        alpha = np.interp(relative, (LEVELS[0], LEVELS[1], LEVELS[2]), (0.0, 0.22, 0.34)).astype(np.float32)[:, :, None]
+        alpha = np.interp(relative, (LEVELS[0], LEVELS[1], LEVELS[2]), (0.0, 0.24, 0.38)).astype(np.float32)[:, :, None]
         rgb += (colour - rgb) * alpha
     picture = np.ascontiguousarray(np.clip(rgb + 0.5, 0, 255).astype(np.uint8))
     if lungs is not None:
@@ -182,15 +185,14 @@ class _Band:
             self._image = taller
             self.draw = ImageDraw.Draw(taller)
 
-    def text(self, words: str, colour: Colour, size: float = 1.0, *, left: float | None = None, bold: bool = False) -> None:
+    def text(self, words: str, colour: Colour, size: float = 1.0, *, left: float | None = None) -> None:
         """Write wrapped text and move down."""
         font = self.font(size)
         start = self.margin if left is None else left
-        stroke = max(1, round(self.unit * size / 22)) if bold else 0
         step = self.unit * size * 1.32
-        for line in wrapped(words, font, self.width - self.margin - start - 2 * stroke):
+        for line in wrapped(words, font, self.width - self.margin - start):
             self.room(step)
-            self.draw.text((start, self.y), line, font=font, fill=colour, stroke_width=stroke if bold else 0, stroke_fill=colour)
+            self.draw.text((start, self.y), line, font=font, fill=colour)
             self.y += round(step)
 
     def gap(self, share: float = 0.4) -> None:
@@ -233,8 +235,8 @@ def _top_band(caption: Caption, width: int) -> NDArray[np.uint8]:
     tone = TONES.get(caption.tone, _DIM)
     start = band.y
     bar = round(band.unit * 0.3)
-    band.text(caption.headline, tone, 1.55, left=band.margin + bar * 3, bold=True)
-    band.draw.rectangle((band.margin, start + band.unit * 0.2, band.margin + bar, band.y - band.unit * 0.3), fill=tone)
+    band.text(caption.headline, tone, 1.7, left=band.margin + bar * 3)
+    band.draw.rectangle((band.margin, start + band.unit * 0.2, band.margin + bar, band.y - band.unit * 0.35), fill=tone)
     band.gap(0.25)
     _bars(band, caption.bars)
     band.gap(0.2)
@@ -257,7 +259,9 @@ def _frames(band: _Band, warnings: Sequence[str]) -> None:
         band.room(tall)
         filled = number == 0
         box = (x, band.y, x + length, band.y + tall)
-        band.draw.rounded_rectangle(box, radius=band.unit * 0.3, fill=_WARNING if filled else None, outline=_WARNING, width=max(1, round(band.unit / 14)))
+        line_width = max(1, round(band.unit / 14))
+        fill = _WARNING if filled else None
+        band.draw.rounded_rectangle(box, radius=band.unit * 0.3, fill=fill, outline=_WARNING, width=line_width)
         for row, line in enumerate(lines):
             place = (x + pad, band.y + height / 2 + row * band.unit * 1.2)
             band.draw.text(place, line, font=font, fill=_PAPER if filled else _WARNING, anchor="lm")
@@ -268,7 +272,7 @@ def _frames(band: _Band, warnings: Sequence[str]) -> None:
 
 
 def _bars(band: _Band, bars: Sequence[ClassBar]) -> None:
-    """Draw one row a class: name, bar with threshold, numbers. Where the width does not allow columns, numbers go on the next line."""
+    """Draw one row a class: name, bar with threshold, numbers; long names and numbers are wrapped within their column."""
     if not bars:
         return
     font = band.font()
@@ -294,6 +298,7 @@ def _bars(band: _Band, bars: Sequence[ClassBar]) -> None:
         top = band.y
         band.text(words, _INK if bar.positive else _DIM, left=left + length + band.unit * 0.8)
         band.y = max(band.y, round(top + len(shown) * band.unit * 1.32))
+        band.gap(0.15)
         if bar.note:
             band.text(bar.note, _DIM, 0.9, left=left)
 
@@ -306,7 +311,8 @@ def _gauge(band: _Band, bar: ClassBar, left: float, middle: float, length: float
         low, high = (left + length * min(1.0, max(0.0, v)) for v in bar.gray_zone)
         band.draw.rectangle((low, middle - half, high, middle + half), fill=(84, 92, 104))
     end = left + length * min(1.0, max(0.0, bar.probability))
-    band.draw.rectangle((left, middle - half * 0.55, end, middle + half * 0.55), fill=TONES["suspected"] if bar.positive else (122, 162, 200))
+    colour = TONES["suspected"] if bar.positive else (122, 162, 200)
+    band.draw.rectangle((left, middle - half * 0.55, end, middle + half * 0.55), fill=colour)
     if bar.threshold is not None:
         x = left + length * min(1.0, max(0.0, bar.threshold))
         band.draw.line((x, middle - half * 1.7, x, middle + half * 1.7), fill=_INK, width=max(1, round(band.unit / 10)))
@@ -326,7 +332,8 @@ def _legend(band: _Band, caption: Caption, *, has_map: bool, has_evidence: bool,
     if has_map:
         name = caption.map_name or "Saliency map"
         if has_evidence:
-            _swatches(band, [(_RAMP[n], f"{level:.0%}") for n, level in enumerate(LEVELS)], f"{name}, share of its maximum: where the model looked, not the outline of a lesion")
+            steps = [(_RAMP[n], f"{level:.0%}") for n, level in enumerate(LEVELS)]
+            _swatches(band, steps, f"{name}, share of its maximum: where the model looked, not the outline of a lesion")
         else:
             band.text(f"{name}: no positive evidence, nothing is coloured.", _INK)
     if has_lungs:

@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import models.bundle
+
 from dicom_node.core.errors import BundleError, NodeError, PipelineError, StudyError
 from dicom_node.core.findings import Abstention, Findings
 from dicom_node.core.run import Selection
@@ -50,6 +52,8 @@ def run_pipeline(job: PipelineJob) -> Findings:
         found: Findings = pipeline.run(job.study, job.selection, job.bundles, job.policy, settings)
     except StudyError as error:
         return Findings(pipeline=job.pipeline, not_read=job.selection.not_read, abstention=Abstention(error.code, str(error)))
+    except models.bundle.BundleError as error:  # the models package stands alone and has its own
+        raise BundleError(str(error)) from error
     return found
 
 

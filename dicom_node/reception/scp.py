@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import socketserver
 import threading
 import time
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
+    def shutdown(self) -> None:
+        """Stop serving and close the port; may be called twice."""
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()
+
 
 @dataclass
 class _Diary:
@@ -104,7 +110,6 @@ class Receiver:
             evt_handlers=handlers,
             server_class=_Server,
         )
-        ae._servers.append(self._server)  # as AE.start_server does; the server's shutdown takes itself out of this list
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="reception", daemon=True
         )

@@ -102,7 +102,7 @@ def skeleton(context: ResultContext, rows: int, columns: int) -> Dataset:
 
 
 def pixel_spacing(context: ResultContext) -> tuple[float, float] | None:
-    """Return Pixel Spacing (row, column) in mm; ``None`` when absent or not positive. Imager Pixel Spacing is never taken for it."""
+    """Return Pixel Spacing (row, column) in mm; ``None`` when absent or not positive. Imager Pixel Spacing never replaces it."""
     value = context.source.get("PixelSpacing")
     if not value or isinstance(value, str | float | int):
         return None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import textwrap
 
 from dicom_node.core.codes import Code
 
 _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\r": " ", "\n": " "}
+
+_LONGEST_VALUE = 199  # of a value of type ST, the strictest reading of an untyped field
+_LONGEST_NAMESPACE = 20  # HD.1, type IS
 
 
 def escaped(text: str) -> str:
@@ -14,9 +18,22 @@ def escaped(text: str) -> str:
     return "".join(_ESCAPES.get(character, character) for character in text)
 
 
-def formatted(lines: list[str]) -> str:
-    """Return an FT value: lines with the break command between them (HL7 v2.5.1, 2.7.6)."""
-    return "\\.br\\".join(escaped(line) for line in lines)
+def text_values(lines: list[str]) -> list[str]:
+    """Return TX values, one a repetition, which a receiver shows as a line (HL7 v2.5.1, 2.A.78).
+
+    Each has at most 199 characters when escaped: some receivers take OBX-5 for ST, whatever OBX-2 says.
+    """
+    values = []
+    for line in lines:
+        parts = [line] if len(escaped(line)) <= _LONGEST_VALUE else textwrap.wrap(line, _LONGEST_VALUE // 3)  # "|" becomes three
+        values += [escaped(part) for part in parts]
+    return values
+
+
+def authority(name: str, separator: str = "^") -> str:
+    """Return an HD value: the name as namespace, or, where it is too long for one, as a local universal id."""
+    text = escaped(name)
+    return text if len(text) <= _LONGEST_NAMESPACE else f"{separator}{text}{separator}L"
 
 
 def coded(code: Code) -> str:
@@ -30,7 +47,7 @@ def moment(value: dt.datetime) -> str:
     return value.strftime("%Y%m%d%H%M%S%z")
 
 
-def person_name(name: str) -> str:
+def person_name(name: str) -> list[str]:
     """Return XPN repetitions of a DICOM person name: one a component group, with its representation code (A, I, P).
 
     DICOM's order is family^given^middle^prefix^suffix, HL7's family^given^middle^suffix^prefix.
@@ -43,4 +60,4 @@ def person_name(name: str) -> str:
         if any(parts):
             code = ["", "", representation] if len(groups) > 1 else []
             repetitions.append("^".join([family, given, middle, suffix, prefix, *code]).rstrip("^"))
-    return "~".join(repetitions)
+    return repetitions

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dicom_node.results.context import ResultContext
 
 _PLAIN = str.maketrans(
-    {"≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "±": "+/-", "’": "'", "‘": "'", "“": '"', "”": '"', "·": "-", "→": "->"}
+    {"≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "±": "+/-"}
+    | {"’": "'", "‘": "'", "“": '"', "”": '"', "·": "-", "→": "->"}
 )
 
 ZONE_TEXT = {
@@ -117,9 +118,9 @@ def method_lines(context: ResultContext) -> tuple[str, ...]:
     lines = []
     if findings.policy is not None:
         lines.append(f'Policy "{findings.policy.name}": {findings.policy.guarantee or "no valid guarantee."}')
-    for bundle in findings.bundles:
-        twin = ", reduced-width twin" if bundle.twin else ""
-        lines.append(f"Model {bundle.label}{twin}, evidence level: {bundle.evidence}.")
+    if findings.bundles:
+        models = (f"{b.label}{' (reduced-width twin)' if b.twin else ''}, evidence level {b.evidence}" for b in findings.bundles)
+        lines.append(f"Model: {'; '.join(models)}.")
     return tuple(plain(line) for line in lines)
 
 

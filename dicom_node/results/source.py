@@ -13,13 +13,18 @@ from pydicom.errors import InvalidDicomError
 from dicom_node.core.study import HeaderFacts, Instance
 
 #: What pydicom and Python raise on elements that break the standard.
-_ODD = (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, OverflowError, EOFError, RecursionError, struct.error)
+_ODD = (
+    *(ValueError, TypeError, LookupError, AttributeError, NotImplementedError),
+    *(OverflowError, EOFError, RecursionError, struct.error),
+)
 
 #: One-valued character sets that are written back as they came (PS3.3 C.12.1.1.2). All begin with ASCII, so our own texts fit.
 #: Anything else, code extensions above all, is written as UTF-8: the values are the same, only their bytes differ.
 KEPT_CHARACTER_SETS = frozenset(
-    ("", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126", "ISO_IR 138")
-    + ("ISO_IR 148", "ISO_IR 203", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK")
+    (
+        *("", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 144", "ISO_IR 127", "ISO_IR 126"),
+        *("ISO_IR 138", "ISO_IR 148", "ISO_IR 203", "ISO_IR 166", "ISO_IR 192", "GB18030", "GBK"),
+    )
 )
 UNICODE = "ISO_IR 192"
 

@@ -1,8 +1,8 @@
 """The measurement report, TID 1500 (PS3.16): one measurement group a class, and the result as a whole in qualitative evaluations.
 
-Three flavours carry the same content. Some viewers take any report titled (126000, DCM) for drawings and stop when a measurement has no
-coordinates, so every NUM is inferred from a polyline on the image; ``ohif_text`` bears another title; ``ohif_roi`` names its tracking
-identifiers so that the viewer draws the region of the map. A refusal has no measurement and therefore never bears the title 126000.
+Three flavours carry the same content. Some viewers take any report titled (126000, DCM) for drawings and stop when a measurement
+has no coordinates, so every NUM is inferred from a polyline on the image; ``ohif_text`` bears another title; ``ohif_roi`` names its
+tracking identifiers so that the viewer draws the region of the map. A refusal has no measurement and so never bears that title.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from highdicom.sr import (
 )
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 
 from dicom_node.core import codes
 from dicom_node.core.abstentions import reason
@@ -43,7 +42,18 @@ from dicom_node.results import report_text
 from dicom_node.results.context import ResultContext
 from dicom_node.results.header import pixel_spacing
 from dicom_node.results.report_text import plain
-from dicom_node.results.sr_document import ENGLISH, built_object, code, concept, container, named_instances, observer, refer, text, with_children
+from dicom_node.results.sr_document import (
+    ENGLISH,
+    built_object,
+    code,
+    concept,
+    container,
+    named_instances,
+    observer,
+    refer,
+    text,
+    with_children,
+)
 
 #: What OHIF looks for before it draws a polyline of ours as a region.
 OHIF_REGION = "Cornerstone3DTools@^0.1.0:PlanarFreehandROI"
@@ -58,7 +68,8 @@ _NORMALITY = {Zone.SUSPECTED: codes.ABNORMAL, Zone.GRAY: codes.UNDETERMINED, Zon
 
 def measurement_report(context: ResultContext, variant: str) -> tuple[Any, list[Dataset]]:
     """Return the root container of the report, and the objects of this run that it refers to."""
-    made = [d for d in (built_object(context, k) for k in ("secondary_capture", "lung_segmentation", "saliency_segmentation")) if d is not None]
+    kinds = ("secondary_capture", "lung_segmentation", "saliency_segmentation")
+    made = [d for d in (built_object(context, kind) for kind in kinds) if d is not None]
     groups = [] if context.findings.abstention else _groups(context, variant)
     title = codes.MEASUREMENT_REPORT if groups and variant != "ohif_text" else codes.DIAGNOSTIC_IMAGING_REPORT
     root = _root(context, title, groups)
@@ -94,11 +105,7 @@ def _image_library(context: ResultContext) -> Any:
     if not images:
         return None
     entries = [refer(_LIBRARY_ENTRY, i.sop_class_uid, i.sop_instance_uid) for i in images]
-    for entry in entries:
-        del entry.ConceptNameCodeSequence  # TID 1601: an entry has no concept name
-    group = ContainerContentItem(name=concept(_IMAGE_LIBRARY_GROUP), relationship_type="CONTAINS")
-    group.ContentSequence = Sequence(entries)  # highdicom's own sequence would look them up by name
-    return container(_IMAGE_LIBRARY, [group])
+    return container(_IMAGE_LIBRARY, [container(_IMAGE_LIBRARY_GROUP, entries)])
 
 
 # --- measurement groups ------------------------------------------------------------------------------------------------
@@ -167,7 +174,8 @@ def _lung_group(context: ResultContext, box: NDArray[np.float64]) -> Any:
 
 
 def _number(context: ResultContext, name: Code, value: float, unit: Code, polyline: NDArray[np.float64]) -> Any:
-    return Measurement(concept(name), round(float(value), 6), concept(unit), referenced_coordinates=[_coordinates(context, polyline)])
+    coordinates = [_coordinates(context, polyline)]
+    return Measurement(concept(name), round(float(value), 6), concept(unit), referenced_coordinates=coordinates)
 
 
 def _coordinates(context: ResultContext, polyline: NDArray[np.float64]) -> Any:
@@ -179,7 +187,7 @@ def _algorithm(context: ResultContext, bundle: BundleRef) -> AlgorithmIdentifica
     """Name the model to the byte (TID 4019)."""
     policy = context.findings.policy
     parameters = [f"bundle-sha256={bundle.sha256}", f"evidence={bundle.evidence}"]
-    if policy is not None:
+    if policy is not None and bundle is context.findings.bundles[0]:
         parameters += [plain(f"policy={policy.name}"), f"policy-sha256={policy.sha256}"]
     parameters += [f"{word}=true" for word, holds in (("synthetic", bundle.synthetic), ("twin", bundle.twin)) if holds]
     return AlgorithmIdentification(

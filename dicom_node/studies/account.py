@@ -6,6 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.summary import held_line
 from dicom_node.store.story import read_story
 from dicom_node.studies import repository
 from dicom_node.studies.arrivals import InstanceState
@@ -29,30 +31,45 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
     key = find_study(connection, key_or_uid)
     row = repository.study_row(connection, key)
     assert row is not None, "found a moment ago, in the same transaction"
+    made = repository.artifacts_of(connection, key)
+    roles = {r.artifact_id: r.role for r in made}
     return {
         **_head(row),
         "counts": repository.counts(connection, key),
         "instances": [_instance(r) for r in repository.rows_in(connection, key, *InstanceState)],
         "runs": [_run(r) for r in repository.runs_of(connection, key)],
-        "artifacts": [
-            {"artifact_id": r.artifact_id, "run_key": r.run_key, "role": r.role, "media_type": r.media_type, "refusal": r.refusal}
-            for r in repository.artifacts_of(connection, key)
-        ],
-        "deliveries": [_delivery(r) for r in repository.deliveries_of(connection, key)],
+        "artifacts": [_artifact(r) for r in made],
+        "deliveries": [_delivery(r, roles[r.artifact_id]) for r in repository.deliveries_of(connection, key)],
         "story": [line._asdict() for line in read_story(connection, key)],
+        "result": _result(row, repository.runs_of(connection, key)),
     }
 
 
 def list_studies(connection: sa.Connection, limit: int = 50) -> list[dict[str, Any]]:
-    """Return the studies heard of last, newest first, each with its counts and its runs."""
-    return [
-        {
-            **_head(row),
-            "counts": repository.counts(connection, row.study_key),
-            "runs": [_run(r) for r in repository.runs_of(connection, row.study_key)],
-        }
-        for row in repository.recent(connection, limit)
-    ]
+    """Return the studies heard of last, newest first: counts, runs, the answer in a sentence, how much of it is delivered."""
+    return [_listed(connection, row) for row in repository.recent(connection, limit)]
+
+
+def _listed(connection: sa.Connection, row: Any) -> dict[str, Any]:
+    runs = repository.runs_of(connection, row.study_key)
+    states = [r.state for r in repository.deliveries_of(connection, row.study_key)]
+    result = _result(row, runs)
+    return {
+        **_head(row),
+        "counts": repository.counts(connection, row.study_key),
+        "runs": [_run(r) for r in runs],
+        "answer": result.get("reason") or result.get("headline", ""),
+        "planned": len(states),
+        "delivered": sum(state in (DeliveryState.DONE, DeliveryState.WARNED) for state in states),
+    }
+
+
+def _result(row: Any, runs: list[Any]) -> dict[str, Any]:
+    """Return the newest result's line; of a held study, why it is held; empty while nothing is known."""
+    if row.state == "held":
+        return held_line(row.study_key, row.hold_reason)
+    said = [r.summary for r in runs if r.summary]
+    return dict(said[-1]) if said else {}
 
 
 def _head(row: Any) -> dict[str, Any]:
@@ -84,6 +101,11 @@ def _run(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def _delivery(row: Any) -> dict[str, Any]:
-    names = ("delivery_id", "artifact_id", "run_key", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail")
+def _artifact(row: Any) -> dict[str, Any]:
+    names = ("artifact_id", "run_key", "role", "media_type", "sop_class_uid", "identifier", "refusal", "storage_key", "sha256")
     return {name: getattr(row, name) for name in names}
+
+
+def _delivery(row: Any, role: str) -> dict[str, Any]:
+    names = ("delivery_id", "artifact_id", "run_key", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail")
+    return {**{name: getattr(row, name) for name in names}, "role": role}

@@ -29,7 +29,7 @@ from models.zoo.lung_unet import LungUNet
 
 VERSION = "0.1.0"
 PREPROCESSING: dict[str, Any] = {"size": 256, "working_size": 512, "percentiles": [0.5, 99.5]}
-MASK: dict[str, float] = {"threshold": 0.5, "smallest_component": 0.1}
+MASK: dict[str, Any] = {"threshold": 0.5, "pieces": 2}
 BATCH = 12
 
 
@@ -124,7 +124,7 @@ def write(
             "preprocessing": config,
             "outputs": [{"name": "mask_probability", "dtype": "float32", "shape": ["n", 1, config["size"], config["size"]], "value_range": [0, 1]}],
             "mask": dict(MASK),
-            "saliency": {"mode": "none"},
+            "saliency": "none",
             "parity_tolerance": 1e-4,
             "architecture": {"name": "lung_unet", "file": "models/zoo/lung_unet.py", "channels": list(net.channels),
                              "parameters": sum(p.numel() for p in net.parameters())},

@@ -7,7 +7,7 @@ believe it; a picture that fails is refused (``lungs_not_found``), for no later 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.session import Session
+from pipelines.blocks.chest_template import likeness
 from pipelines.blocks.prepare_cxr import Prepared, prepare, to_source
 
 
@@ -34,15 +35,18 @@ class LungLimits(BaseModel):
     least_main: float = Field(
         default=0.85, description="Share of the marked area in the two largest pieces. Bowel gas lies in many."
     )
-    least_height: float = Field(default=0.30, description="Height of the lungs against the image. Chests lie above 0.4.")
+    least_height: float = Field(default=0.40, description="Height of the lungs against the image. Adults lie above 0.45.")
     least_confidence: float = Field(default=0.80, description="Mean probability inside the marked area.")
-    least_contrast: float = Field(
-        default=0.25, description="How much darker the lungs are than their surroundings, in standard deviations."
+    least_likeness: float = Field(
+        default=0.35, description="Correlation with the average chest. Knees and abdomens lie below 0.33."
+    )
+    least_parted: float = Field(
+        default=0.40, description="Share of the lungs' height where two lungs lie apart. A lateral has one blob."
     )
     most_cut_off: float = Field(
         default=0.25, description="Share of an image border that may be lung before the lungs count as cut off."
     )
-    least_symmetry: float = Field(default=0.60, description="Overlap (Dice) with the mirror image. A lateral view lies below.")
+    least_symmetry: float = Field(default=0.35, description="Overlap (Dice) with the mirror image. An oblique view lies below.")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class LungFacts:
     main: float = 0.0
     height: float = 0.0
     confidence: float = 0.0
-    contrast: float = 0.0
+    contrast: float = 0.0  # how much darker than their surroundings, in standard deviations of the picture
+    parted: float = 0.0
+    likeness: float = 0.0
     symmetry: float = 0.0
     cut_off: float = 0.0  # share of the image's left, right and top border that is lung
 
@@ -77,30 +83,36 @@ class Lungs:
         return {key: round(value, 4) for key, value in asdict(self.facts).items()} | {"problem": self.problem}
 
 
-def find_lungs(image: NDArray[np.float32], session: Session, preprocessing: Mapping[str, Any], limits: LungLimits) -> Lungs:
+def find_lungs(image: NDArray[np.float32], session: Session, config: Mapping[str, Any], limits: LungLimits) -> Lungs:
     """Return the lungs of a radiograph, believed or not.
 
-    ``image``: float32 (rows, columns), brighter = more attenuation.
+    ``image``: float32 (rows, columns), brighter = more attenuation. ``config``: the bundle's, for ``preprocessing`` and ``mask``.
     """
-    prepared = prepare(image, preprocessing)
+    prepared = prepare(image, config["preprocessing"])
+    threshold = float(config["mask"]["threshold"])
     probability = session.run({"image": prepared.network_input})["mask_probability"][0, 0]
     seen = _seen(prepared)
     # a first look takes small false pieces away, so that one marker does not widen the box
-    mask = _main_pieces((probability >= 0.5) & seen)
-    facts = measure(mask, probability, prepared.network_input[0, 0], seen)
-    mask_on_source = (to_source(np.where(mask, probability, 0).astype(np.float32), prepared) >= 0.5).astype(np.uint8)
-    problem = implausible(facts, limits)
+    whole = (probability >= threshold) & seen
+    mask = _main_pieces(whole)
+    facts = measure(mask, whole, probability, prepared.network_input[0, 0], seen)
+    mask_on_source = (to_source(np.where(mask, probability, 0).astype(np.float32), prepared) >= threshold).astype(np.uint8)
     rows, columns = np.nonzero(mask_on_source.any(1))[0], np.nonzero(mask_on_source.any(0))[0]
     if not rows.size:
-        return Lungs(mask_on_source, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), facts, problem)
-    return Lungs(mask_on_source, (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)), facts, problem)
+        return Lungs(mask_on_source, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), facts, implausible(facts, limits))
+    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    facts = replace(facts, likeness=likeness(image, box))
+    return Lungs(mask_on_source, box, facts, implausible(facts, limits))
 
 
 def measure(
-    mask: NDArray[np.bool_], probability: NDArray[np.float32], picture: NDArray[np.float32], seen: NDArray[np.bool_]
+    mask: NDArray[np.bool_],
+    whole: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    picture: NDArray[np.float32],
+    seen: NDArray[np.bool_],
 ) -> LungFacts:
-    """Measure a mask (all arrays (h, w); ``seen``: where the network saw image, not padding)."""
-    whole = (probability >= 0.5) & seen
+    """Measure a mask, the two main pieces of ``whole``. All arrays (h, w); ``seen``: where the network saw image, not padding."""
     if not mask.any() or not seen.any():
         return LungFacts()
     rows, columns = np.nonzero(mask)
@@ -124,15 +136,16 @@ def measure(
         confidence=float(probability[mask].mean()),
         contrast=contrast,
         symmetry=float(2 * np.count_nonzero(mask & mirrored) / (mask.sum() + mirrored.sum())),
+        parted=_parted(mask),
         cut_off=_touching(mask, seen),
     )
 
 
 def implausible(facts: LungFacts, limits: LungLimits) -> str:
     """Return why this is not a pair of lungs from the front, or ``""``."""
-    if facts.area < limits.least_area:
-        return f"lungs cover {facts.area:.0%} of the image"
-    if facts.area > limits.most_area:
+    if facts.likeness < limits.least_likeness:
+        return "the picture does not look like a frontal chest"
+    if not limits.least_area <= facts.area <= limits.most_area:
         return f"lungs cover {facts.area:.0%} of the image"
     if facts.confidence < limits.least_confidence:
         return "the lung outline is uncertain"
@@ -142,8 +155,6 @@ def implausible(facts: LungFacts, limits: LungLimits) -> str:
         return "only one side was found"
     if facts.height < limits.least_height:
         return "the marked areas are too low for lungs"
-    if facts.contrast < limits.least_contrast:
-        return "the marked areas are not darker than what surrounds them"
     return ""
 
 
@@ -151,13 +162,23 @@ def not_frontal(facts: LungFacts, limits: LungLimits) -> str:
     """Return why this looks like no frontal view, or ``""``: asked where the header does not state the view."""
     if facts.symmetry < limits.least_symmetry:
         return "the two sides do not mirror each other, as in a lateral or oblique view"
+    if facts.parted < limits.least_parted:
+        return "the two lungs do not lie apart, as in a lateral view"
     return ""
+
+
+def _parted(mask: NDArray[np.bool_]) -> float:
+    """Return the share of the mask's rows that hold two or more runs."""
+    rows = mask[mask.any(1)]
+    starts = np.count_nonzero(rows & ~np.pad(rows, ((0, 0), (1, 0)))[:, :-1], axis=1)
+    return float((starts >= 2).mean())
 
 
 def _main_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     largest = sorted(range(1, count), key=lambda n: -int(stats[n, cv2.CC_STAT_AREA]))[:2]
-    return np.asarray(np.isin(labels, largest), np.bool_)
+    found: NDArray[np.bool_] = np.isin(labels, largest)
+    return found
 
 
 def _seen(prepared: Prepared) -> NDArray[np.bool_]:

@@ -22,7 +22,8 @@ RADIOGRAPHS = frozenset({CR, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
 _COMPANION = re.compile(
     r"bone[ _-]?(supp|free|sub|only|image)|supp?ress|soft[ _-]?tissue|dual[ _-]?(energy|exposure)|subtract|\binver(t|s)"
     r"|\bnegative\b|annotat|measure|\bmark(ed|up)\b|\btubes?\b|line[ _-]?enh"
-    r"|enhanced (visual|line|tube)|pneumothorax[ _-]?(vis|enh)|\bcad\b|overlay|key[ _-]?image|secondary|screen[ _-]?(shot|capture)|saliency|heat[ _-]?map|\bstitch",
+    r"|enhanced (visual|line|tube)|pneumothorax[ _-]?(vis|enh)|\bcad\b|overlay|key[ _-]?image|secondary"
+    r"|screen[ _-]?(shot|capture)|saliency|heat[ _-]?map|\bstitch",
     re.IGNORECASE,
 )
 _LATERAL = re.compile(r"\blat(eral)?\b|profil|seitlich|\bll\b|\brl\b|oblique", re.IGNORECASE)

@@ -96,7 +96,9 @@ def facts(**changes: Any) -> HeaderFacts:
     return HeaderFacts(**{**values, **changes})
 
 
-def context(findings: Findings | None = None, run: RunRequest | None = None, settings: ResultsSettings | None = None, **header: Any) -> ResultContext:
+def context(
+    findings: Findings | None = None, run: RunRequest | None = None, settings: ResultsSettings | None = None, **header: Any
+) -> ResultContext:
     """Return what outputs are built from."""
     instance = Instance(CR_IMAGE, "1.2.3.1", "1.2.3", "1.2", str(ExplicitVRLittleEndian), "0" * 64, "/nowhere", facts(**header))
     study = Study("st_aaaaaaaaaa", "1.2", (instance,))
@@ -121,9 +123,13 @@ def artifact(role: str = "text_report", *, refusal: bool = False, run_key: str =
     """Return an artifact of a role, with bytes that fit its media type."""
     kind = role.partition(":")[0]
     if kind == "diagnostic_report":
-        return Artifact(run_key, role, FHIR, "AIREPORT", b'{"resourceType": "Bundle", "type": "transaction", "entry": []}', "", refusal)
+        return Artifact(
+            run_key, role, FHIR, "AIREPORT", b'{"resourceType": "Bundle", "type": "transaction", "entry": []}', "", refusal
+        )
     if kind == "oru_message":
-        return Artifact(run_key, role, HL7, "AIMESSAGE1", b"MSH|^~\\&|AINODE||||20261101||ORU^R01^ORU_R01|AIMESSAGE1|P|2.5.1\r", "", refusal)
+        return Artifact(
+            run_key, role, HL7, "AIMESSAGE1", b"MSH|^~\\&|AINODE||||20261101||ORU^R01^ORU_R01|AIMESSAGE1|P|2.5.1\r", "", refusal
+        )
     sop_class = BASIC_TEXT_SR if "report" in kind else SECONDARY_CAPTURE
     return Artifact(run_key, role, DICOM, "1.2.826.0.1.1", dicom_bytes(sop_class), sop_class, refusal)
 

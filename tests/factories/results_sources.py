@@ -161,10 +161,14 @@ def stored(ds: Dataset, folder: Path) -> Instance:
     )
 
 
-def analysed(instance: Instance, *, zone: Zone = Zone.SUSPECTED, evidence: bool = True, not_read: tuple[NotRead, ...] = ()) -> Findings:
+def analysed(
+    instance: Instance, *, zone: Zone = Zone.SUSPECTED, evidence: bool = True, not_read: tuple[NotRead, ...] = ()
+) -> Findings:
     """Return findings on one radiograph: ``abnormal`` assessed, tuberculosis and pneumonia not."""
     rows, columns = instance.facts.rows or 1, instance.facts.columns or 1
     _, lungs, values = chest(rows, columns)
+    if not evidence:
+        values = np.zeros_like(values)
     positive = zone is Zone.SUSPECTED
     note = "Too few adult cases of a second source in calibration."
     return Findings(
@@ -189,11 +193,7 @@ def analysed(instance: Instance, *, zone: Zone = Zone.SUSPECTED, evidence: bool 
         policy=POLICY,
         bundles=(BUNDLE, LUNG_BUNDLE),
         flags=(Flag("low_resolution", "The image has fewer than 1000 rows."),),
-        maps=(
-            SaliencyMap(
-                "abnormal", codes.GRAD_CAM, "Grad-CAM", instance.sop_instance_uid, values if evidence else np.zeros_like(values), 0.9, 0.02
-            ),
-        ),
+        maps=(SaliencyMap("abnormal", codes.GRAD_CAM, "Grad-CAM", instance.sop_instance_uid, values, 0.9, 0.02),),
         lungs=LungMask(instance.sop_instance_uid, lungs, LUNG_BUNDLE),
     )
 

@@ -1,4 +1,4 @@
-"""Key Object Selection "Of Interest" (PS3.3 A.35.4) for a flagged study: the image and the picture, so that a worklist can find them.
+"""Key Object Selection "Of Interest" (PS3.3 A.35.4) for a flagged study: the image and the picture, for a worklist to find.
 
 Rejection titles (113001, 113037 to 113039) are never used: archives act on them.
 """
@@ -35,9 +35,7 @@ def build(context: ResultContext, variant: str) -> Artifact:
     picture = built_object(context, "secondary_capture")
     chosen = [reference(context.primary), *([identity(picture)] if picture is not None else [])]
     words = ". ".join((*context.disclaimer, report_text.headline(context), report_text.NOT_REVIEWED))
-    selection = KeyObjectSelection(
-        concept(codes.OF_INTEREST), chosen, observer_device_context=observer(context), description=words
-    )
+    selection = KeyObjectSelection(concept(codes.OF_INTEREST), chosen, observer_device_context=observer(context), description=words)
     note = KeyObjectSelectionDocument(
         chosen,
         selection,

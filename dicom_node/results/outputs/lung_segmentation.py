@@ -21,7 +21,9 @@ AFTER: tuple[str, ...] = ()
 def wanted(findings: Findings) -> bool:
     """Say whether lungs were found on the image that was read."""
     lungs = findings.lungs
-    return findings.abstention is None and lungs is not None and findings.read[:1] == (lungs.sop_instance_uid,) and bool(lungs.values.any())
+    if findings.abstention is not None or lungs is None or findings.read[:1] != (lungs.sop_instance_uid,):
+        return False
+    return bool(lungs.values.any())
 
 
 def build(context: ResultContext, variant: str) -> Artifact:

@@ -15,7 +15,7 @@ from dicom_node.core.artifact import HL7, Artifact
 from dicom_node.core.findings import Decision, Finding, Findings
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.results.context import ResultContext
-from dicom_node.results.hl7_text import coded, escaped, formatted, moment, person_name
+from dicom_node.results.hl7_text import authority, coded, escaped, moment, person_name, text_values
 from dicom_node.results.message_facts import (
     certain,
     deciding_bundle,
@@ -83,10 +83,10 @@ def _message(context: ResultContext, control_id: str) -> str:
 
 def _header(msh: Any, context: ResultContext, control_id: str) -> None:
     settings = context.settings.hl7
-    msh.msh_3 = escaped(settings.sending_application)
-    msh.msh_4 = escaped(settings.sending_facility)
-    msh.msh_5 = escaped(settings.receiving_application)
-    msh.msh_6 = escaped(settings.receiving_facility)
+    msh.msh_3 = authority(settings.sending_application)
+    msh.msh_4 = authority(settings.sending_facility)
+    msh.msh_5 = authority(settings.receiving_application)
+    msh.msh_6 = authority(settings.receiving_facility)
     msh.msh_7 = moment(context.timestamp)
     msh.msh_9 = "ORU^R01^ORU_R01"
     msh.msh_10 = control_id
@@ -98,10 +98,11 @@ def _header(msh: Any, context: ResultContext, control_id: str) -> None:
 def _patient(pid: Any, context: ResultContext) -> None:
     facts = source_facts(context)
     settings = context.settings.hl7
-    authority = facts.issuer_of_patient_id.reveal() or settings.patient_id_authority
+    issuer = facts.issuer_of_patient_id.reveal() or settings.patient_id_authority
     pid.pid_1 = "1"
-    pid.pid_3 = "^".join([escaped(facts.patient_id.reveal()), "", "", escaped(authority), escaped(settings.patient_id_type)])
-    pid.pid_5 = person_name(facts.patient_name.reveal()) or '""'
+    pid.pid_3 = "^".join([escaped(facts.patient_id.reveal()), "", "", authority(issuer, "&"), escaped(settings.patient_id_type)])
+    for name in person_name(facts.patient_name.reveal()) or ['""']:
+        pid.add_field("PID_5").value = name
     born = facts.birth_date.reveal()
     if len(born) == 8 and born.isdigit():
         pid.pid_7 = born
@@ -131,15 +132,15 @@ def _rows(context: ResultContext) -> list[dict[str, Any]]:
     findings = context.findings
     refused = refusal_code(findings)
     decision = decision_code(findings)
-    rows = [{"type": "CWE", "code": codes.DECISION, "sub": "RESULT", "value": coded(decision) if decision else "", "notes": []}]
+    rows = [{"type": "CWE", "code": codes.DECISION, "sub": "RESULT", "values": [coded(decision)] if decision else [], "notes": []}]
     if refused is not None:
         rows[0]["notes"] = [refusal_text(findings)]
-        rows.append({"type": "CWE", "code": codes.REFUSAL_REASON, "sub": "REASON", "value": coded(refused), "notes": []})
+        rows.append({"type": "CWE", "code": codes.REFUSAL_REASON, "sub": "REASON", "values": [coded(refused)], "notes": []})
     rows += [_class_row(findings, finding) for finding in findings.findings]
     lines = [line for line in context.report_lines() if line]
     text = "\n".join(lines)
     lines = [line for line in context.disclaimer if line not in text] + lines
-    rows.append({"type": "FT", "code": codes.DIAGNOSTIC_IMAGING_REPORT, "sub": "TEXT", "value": formatted(lines), "notes": []})
+    rows.append({"type": "TX", "code": codes.AI_RESULT, "sub": "TEXT", "values": text_values(lines), "notes": []})
     return rows
 
 
@@ -148,14 +149,14 @@ def _class_row(findings: Findings, finding: Finding) -> dict[str, Any]:
         "type": "NM",
         "code": finding.code,
         "sub": finding.key.upper()[:20],
-        "value": "",
+        "values": [],
         "notes": [finding.note] if finding.note else [],
     }
     if finding.decision is Decision.NOT_ASSESSED or finding.probability is None:
         row["status"] = "X"
         row["notes"] = row["notes"] or ["Not assessed by this model."]
         return row
-    row["value"] = f"{rounded(finding.probability):.4f}"
+    row["values"] = [f"{rounded(finding.probability):.4f}"]
     row["unit"] = coded(codes.UNITY)
     if finding.threshold is not None:
         row["range"] = f"<{rounded(finding.threshold):.4f}"
@@ -170,8 +171,8 @@ def _observation(group: Any, context: ResultContext, position: int, row: dict[st
     obx.obx_2 = row["type"]
     obx.obx_3 = coded(row["code"])
     obx.obx_4 = row["sub"]
-    if row["value"]:
-        obx.obx_5 = row["value"]
+    for value in row["values"]:
+        obx.add_field("OBX_5").value = value
     for name, field in (("unit", "obx_6"), ("range", "obx_7"), ("flag", "obx_8")):
         if name in row:
             setattr(obx, field, row[name])

@@ -1,4 +1,4 @@
-"""The saliency map as a Segmentation: three nested levels, each of which a viewer can switch. Variant ``plane`` as for the lungs."""
+"""The saliency map as a Segmentation: three nested levels, each of which a viewer can switch. Variant ``plane`` as for lungs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _COLOURS = ((88.0, 2.0, 68.0), (70.0, 38.0, 62.0), (52.0, 74.0, 20.0))  # CIELab
 
 def wanted(findings: Findings) -> bool:
     """Say whether a map of the image read holds any evidence; an all-zero map is never stretched into one."""
-    return findings.abstention is None and any(m.sop_instance_uid in findings.read[:1] and float(m.values.max(initial=0.0)) > 0 for m in findings.maps)
+    mine = [m for m in findings.maps if m.sop_instance_uid in findings.read[:1]]
+    return findings.abstention is None and any(float(m.values.max(initial=0.0)) > 0 for m in mine)
 
 
 def build(context: ResultContext, variant: str) -> Artifact:
@@ -34,19 +35,20 @@ def build(context: ResultContext, variant: str) -> Artifact:
     role = f"saliency_segmentation:{variant}" if variant else "saliency_segmentation"
     highest = float(saliency.values.max(initial=0.0))
     bundle = context.findings.bundles[0]
+    name = f"{saliency.method_name} {saliency.finding_key}"
     segments = [
         Segment(
-            label=plain(f"{saliency.method_name} {saliency.finding_key} >= {level:.0%}")[:64],
+            label=plain(f"{name} >= {level:.0%}")[:64],
             category=codes.SPATIAL_CONCEPT,
             kind=saliency.method,
-            mask=(saliency.values >= np.float32(level * highest)).astype(np.uint8) if highest > 0 else np.zeros(saliency.values.shape, np.uint8),
+            mask=((saliency.values >= np.float32(level * highest)) & (saliency.values > 0)).astype(np.uint8),
             algorithm=plain(f"{saliency.method_name} of {bundle.name}"),
             version=bundle.version,
             colour=colour,
-            tracking=(f"saliency|{saliency.finding_key}|{level}", plain(f"AI {saliency.method_name} {saliency.finding_key} {level:.0%}")),
+            tracking=(f"saliency|{saliency.finding_key}|{level}", plain(f"AI {name} {level:.0%}")),
         )
         for level, colour in zip(LEVELS, _COLOURS, strict=True)
     ]
     description = "Where the model looked; not a lesion outline"
-    made = build_segmentation(context, role, segments, "SALIENCY", description, "AI saliency map levels (RUO)", plane=variant == "plane")
+    made = build_segmentation(context, role, segments, "SALIENCY", description, "AI saliency map (RUO)", plane=variant == "plane")
     return as_artifact(context, role, made)

@@ -15,7 +15,19 @@ from dicom_node.core.findings import Findings
 from dicom_node.results import report_text
 from dicom_node.results.context import ResultContext
 from dicom_node.results.part10 import as_artifact
-from dicom_node.results.sr_document import COUNTRY, ENGLISH, built_object, code, concept, container, document, observer, refer, text, with_children
+from dicom_node.results.sr_document import (
+    COUNTRY,
+    ENGLISH,
+    built_object,
+    code,
+    concept,
+    container,
+    document,
+    observer,
+    refer,
+    text,
+    with_children,
+)
 
 MEDIA_TYPE = DICOM
 SOP_CLASS_UIDS: tuple[str, ...] = (str(BasicTextSRStorage),)
@@ -46,7 +58,7 @@ def build(context: ResultContext, variant: str) -> Artifact:
     picture = built_object(context, "secondary_capture")
     made = [picture] if picture is not None else []
     what = "AI not analysed (RUO)" if context.findings.abstention else "AI text report (RUO)"
-    # the concept of Basic Text SR fits into Enhanced SR's; only the SOP Class differs
+    # every item used here is allowed in Basic Text SR (PS3.3 A.35.1) as well as in Enhanced SR
     report = document(EnhancedSR, context, role, what, _tree(context, made), made, sop_class_uid=str(BasicTextSRStorage))
     return as_artifact(context, role, report)
 
@@ -54,18 +66,21 @@ def build(context: ResultContext, variant: str) -> Artifact:
 def _tree(context: ResultContext, made: list[Any]) -> Any:
     root = ContainerContentItem(name=concept(codes.DIAGNOSTIC_IMAGING_REPORT), template_id="2000")
     root.ContentSequence = ContentSequence()
-    root.ContentSequence.append(with_children(code(_LANGUAGE, ENGLISH, "HAS CONCEPT MOD"), [code(_COUNTRY, COUNTRY, "HAS CONCEPT MOD")]))
+    country = code(_COUNTRY, COUNTRY, "HAS CONCEPT MOD")
+    root.ContentSequence.append(with_children(code(_LANGUAGE, ENGLISH, "HAS CONCEPT MOD"), [country]))
     for item in observer(context):
         root.ContentSequence.append(item)
+    sections: dict[Code, list[Any]] = {}
     for section in report_text.sections(context):
         heading, name = _HEADINGS[section.key]
-        items = [text(name, line) for line in section.lines]
+        items = sections.setdefault(heading, [])
+        items += [text(name, line) for line in section.lines]
         if section.key == "conclusion":
             items += _coded(context)
         if section.key == "result":
             items += [refer(_BEST_ILLUSTRATION, str(m.SOPClassUID), str(m.SOPInstanceUID)) for m in made]
-        if items:
-            root.ContentSequence.append(container(heading, items))
+    for heading, items in sections.items():
+        root.ContentSequence.append(container(heading, items))
     return root
 
 

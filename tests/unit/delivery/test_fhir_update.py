@@ -6,14 +6,30 @@ from typing import Any
 
 import pytest
 
-from dicom_node.delivery.fhir_update import ChangedBySomebodyElse, SeveralHaveOurIdentifier, fitted, not_written, searches, written_by_us
+from dicom_node.delivery.fhir_update import (
+    ChangedBySomebodyElse,
+    SeveralHaveOurIdentifier,
+    fitted,
+    not_written,
+    searches,
+    written_by_us,
+)
 
 Json = dict[str, Any]
 
 
 def bundle(status: str = "partial") -> Json:
-    report = {"resourceType": "DiagnosticReport", "status": status, "subject": {"reference": "urn:uuid:1"}, "result": [{"reference": "urn:uuid:2"}]}
-    return {"entry": [{"fullUrl": "urn:uuid:3", "resource": report, "request": {"method": "PUT", "url": "DiagnosticReport?identifier=a|b"}}]}
+    report = {
+        "resourceType": "DiagnosticReport",
+        "status": status,
+        "subject": {"reference": "urn:uuid:1"},
+        "result": [{"reference": "urn:uuid:2"}],
+    }
+    return {
+        "entry": [
+            {"fullUrl": "urn:uuid:3", "resource": report, "request": {"method": "PUT", "url": "DiagnosticReport?identifier=a|b"}}
+        ]
+    }
 
 
 def stored(sent: Json, version: str = "7", **changes: Any) -> Json:
@@ -33,7 +49,11 @@ def first(made: Json | None) -> Json:
 def test_a_resource_that_is_new_to_the_server_is_created_only_if_nobody_was_faster() -> None:
     """A new resource is a conditional create, which never overwrites."""
     assert searches(bundle()) == {0: "DiagnosticReport?identifier=a|b"}
-    assert first(fitted(bundle(), {0: []}))["request"] == {"method": "POST", "url": "DiagnosticReport", "ifNoneExist": "identifier=a|b"}
+    assert first(fitted(bundle(), {0: []}))["request"] == {
+        "method": "POST",
+        "url": "DiagnosticReport",
+        "ifNoneExist": "identifier=a|b",
+    }
 
 
 def test_our_own_version_is_updated_with_if_match() -> None:
@@ -75,7 +95,9 @@ def test_two_resources_with_our_identifier_stop_the_sending() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "problems"), [(["201"], 0), (["201 Created"], 0), (["412"], 1), (["200"], 1), ([], 1)], ids=lambda value: str(value)
+    ("statuses", "problems"),
+    [(["201"], 0), (["201 Created"], 0), (["412"], 1), (["200"], 1), ([], 1)],
+    ids=lambda value: str(value),
 )
 def test_a_failed_entry_inside_a_successful_answer_is_noticed(statuses: list[str], problems: int) -> None:
     """Success is what every entry says; a create that found somebody else's resource is none."""

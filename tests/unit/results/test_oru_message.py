@@ -45,7 +45,9 @@ def test_the_message_is_what_an_independent_reading_of_the_standard_expects() ->
 
 
 @pytest.mark.parametrize(
-    ("made", "status"), [({}, "P"), ({"findings": refused()}, "X"), ({"run": request(revision=2)}, "P")], ids=["result", "refusal", "re-run"]
+    ("made", "status"),
+    [({}, "P"), ({"findings": refused()}, "X"), ({"run": request(revision=2)}, "P")],
+    ids=["result", "refusal", "re-run"],
 )
 def test_statuses_are_p_or_x_and_never_final_or_corrected(made: dict[str, Any], status: str) -> None:
     """OBR-25 and OBX-11 are P; X for what is not analysed; F and C never appear."""
@@ -113,7 +115,7 @@ def test_free_text_cannot_become_a_delimiter() -> None:
 
 def test_names_keep_every_component_group() -> None:
     """Prefix and suffix change places between DICOM and HL7; ideographic and phonetic groups are repetitions."""
-    assert person_name("Doe^Jane^Q^Dr^Jr") == "Doe^Jane^Q^Jr^Dr"
+    assert person_name("Doe^Jane^Q^Dr^Jr") == ["Doe^Jane^Q^Jr^Dr"]
     assert segments("PID")[0][5] == "Yamada^Tarou^^^^^^A~山田^太郎^^^^^^I~やまだ^たろう^^^^^^P"
 
 

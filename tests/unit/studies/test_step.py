@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from dicom_node.core.errors import UsageError
+from dicom_node.reception.intake import Intake
 from dicom_node.store import tables
 from dicom_node.studies import account, step
 from dicom_node.studies.files import clean_store, object_path
@@ -30,6 +32,16 @@ def test_a_study_is_due_after_ten_quiet_seconds_and_each_arrival_begins_them_ane
     home.route(key)
     assert home.due() == []
     assert home.story(key)["state"] == "routed"
+
+
+def test_a_rule_that_could_apply_sets_the_quiet_time(home: Home) -> None:
+    hinted = partial(step.record_arrival, settings=home.settings, quiet_hints=(2, 30))
+    home.intake = Intake(home.path, home.database, hinted, clock=lambda: home.now)
+    key = home.receive(radiograph())
+    home.now += 29
+    assert home.due() == []
+    home.now += 1
+    assert home.due() == [key]
 
 
 def test_a_study_with_ct_waits_sixty_seconds_even_after_a_later_scout_radiograph(home: Home) -> None:

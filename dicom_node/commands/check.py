@@ -1,0 +1,224 @@
+"""``dicom-node check``: configuration, models, disk, database, device, ports and every peer; a line each."""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+import models.bundle
+from dicom_node.config.load import load_settings
+from dicom_node.config.model import NodeSettings
+from dicom_node.core.errors import ConfigError, NodeError
+from dicom_node.core.run import Release
+from dicom_node.delivery.plan import RELEASABLE_EVIDENCE, Destination, roles_wanted
+from dicom_node.home import Home
+from dicom_node.inference.bundles import SHIPPED
+from dicom_node.log import quiet_libraries
+from dicom_node.node import BEAT_SECONDS, last_beats
+from dicom_node.plugins import load_kind
+from dicom_node.store.connect import default_url, open_database
+
+_GIB = 1 << 30
+
+
+class Mark(enum.StrEnum):
+    """What a line says at its start."""
+
+    OK = "ok"
+    NOTE = "note"  # works, but somebody should know
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the answer."""
+
+    mark: Mark
+    subject: str
+    text: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each thing; 1 if any fails."""
+    quiet_libraries()
+    failed = False
+    for line in check_home(Home(options.home.resolve())):
+        failed |= line.mark is Mark.FAIL
+        print(f"{line.mark.value:4}  {line.subject}: {line.text}", flush=True)
+    return 1 if failed else 0
+
+
+def check_home(home: Home) -> Iterator[Line]:
+    """Yield the lines, each as soon as it is known. After a mistake in the file nothing else can be asked."""
+    try:
+        settings = load_settings(home.config)
+    except ConfigError as error:
+        for text in str(error).splitlines():
+            yield Line(Mark.FAIL, "file", text)
+        return
+    yield Line(Mark.OK, "file", f"{home.config}, rules: {len(settings.routing.rules)}, destinations: {len(settings.destinations)}")
+    if not settings.routing.rules:
+        yield Line(Mark.NOTE, "file", "no rule: studies are received and kept, and none is analysed")
+    checks: dict[str, Callable[[], Iterator[Line]]] = {
+        "bundles": lambda: check_bundles(home, settings),
+        "disk": lambda: check_disk(home),
+        "database": lambda: check_database(home, settings),
+        "ports": lambda: check_ports(home, settings),
+        "destinations": lambda: check_destinations(settings),
+    }
+    for subject, check in checks.items():
+        try:
+            yield from check()
+        except Exception as error:  # the command line: one broken part must not hide the others
+            broken = "the check itself broke; this is a defect or a broken installation"
+            yield Line(Mark.FAIL, subject, f"{error if isinstance(error, NodeError) else broken} ({type(error).__name__})")
+
+
+def check_bundles(home: Home, settings: NodeSettings) -> Iterator[Line]:
+    """Verify every bundle that a rule needs, its operating point, and the device that runs it."""
+    asked: set[tuple[str, str | None]] = set()
+    for rule in settings.routing.rules:
+        needs: tuple[str, ...] = load_kind("pipeline", rule.pipeline).NEEDS
+        for name in needs:
+            version = rule.bundles.get(name)
+            try:
+                bundle = models.bundle.load_bundle(models.bundle.find_bundle(name, version, (home.bundles, *SHIPPED)))
+                if name == needs[0]:
+                    point = bundle.operating_point(rule.policy)
+                    yield from _policy(rule.name, rule.policy, bundle, bool(point.get("feasible", True)))
+                    yield from _evidence(rule.name, rule.release, rule.destinations, bundle, settings)
+            except models.bundle.BundleError as error:
+                yield Line(Mark.FAIL, f"rule {rule.name}", str(error))
+                continue
+            if (name, version) not in asked:
+                asked.add((name, version))
+                yield Line(Mark.OK, f"bundle {bundle.label}", f"verified; evidence: {bundle.evidence}{_origin(bundle)}")
+                yield _device(bundle, settings)
+
+
+def _policy(rule: str, policy: str, bundle: models.bundle.Bundle, feasible: bool) -> Iterator[Line]:
+    if not feasible:
+        text = f'the policy "{policy}" of {bundle.label} could not be reached in its validation; every result is for review'
+        yield Line(Mark.NOTE, f"rule {rule}", text)
+
+
+def _evidence(
+    rule: str, release: Release, destinations: tuple[str, ...], bundle: models.bundle.Bundle, settings: NodeSettings
+) -> Iterator[Line]:
+    if release is Release.SILENT:
+        yield Line(Mark.NOTE, f"rule {rule}", "release is silent: results stay on the node")
+        return
+    closed = [name for name in destinations if not settings.destinations[name].allow_unvalidated]
+    if bundle.evidence != RELEASABLE_EVIDENCE and closed:
+        why = f'the evidence for {bundle.label} is "{bundle.evidence}" and allow_unvalidated is false there'
+        yield Line(Mark.NOTE, f"rule {rule}", f"nothing goes to {', '.join(closed)}: {why}")
+
+
+def _origin(bundle: models.bundle.Bundle) -> str:
+    return (", trained on synthetic images" if bundle.synthetic else "") + (", reduced-width twin" if bundle.twin else "")
+
+
+def _device(bundle: models.bundle.Bundle, settings: NodeSettings) -> Line:
+    import models.session  # loads the inference library: only where a bundle is really there
+
+    wanted = settings.inference.device
+    try:
+        session = models.session.Session(bundle.model, threads=settings.inference.threads, device=wanted)
+    except Exception as error:  # the library has its own exception for every kind of failure, none of a common class
+        text = f"the network cannot be loaded with device: {wanted} ({type(error).__name__}: {error})"
+        return Line(Mark.FAIL, f"device for {bundle.label}", text)
+    return Line(Mark.OK, f"device for {bundle.label}", {"cuda": "GPU", "cpu": "CPU"}.get(session.device, session.device))
+
+
+def check_disk(home: Home) -> Iterator[Line]:
+    """Say how much room the home has, and whether this user may write there."""
+    if not os.access(home.path, os.W_OK | os.X_OK):
+        yield Line(Mark.FAIL, "disk", f"{home.path} may not be written by this user; give it the rights")
+        return
+    usage = shutil.disk_usage(home.path)
+    share = usage.free / usage.total
+    mark = Mark.FAIL if usage.free < _GIB else Mark.OK
+    text = f"{usage.free / _GIB:.1f} GiB free ({share:.0%}) at {home.path}"
+    yield Line(mark, "disk", text + ("; make room: below 1 GiB a day of radiographs does not fit" if mark is Mark.FAIL else ""))
+
+
+def check_database(home: Home, settings: NodeSettings) -> Iterator[Line]:
+    """Open the database and make its tables where missing."""
+    kind = "PostgreSQL" if settings.database_url.startswith("postgres") else "SQLite"
+    try:
+        open_database(settings.database_url or default_url(home.path)).dispose()
+    except sa.exc.SQLAlchemyError as error:
+        # the message of the driver can hold the password
+        text = f"{kind} cannot be opened ({type(error).__name__}); check database_url, rights and that it runs"
+        yield Line(Mark.FAIL, "database", text)
+        return
+    except ModuleNotFoundError:
+        yield Line(Mark.FAIL, "database", 'the driver is not installed; install "dicom-node[postgres]"')
+        return
+    yield Line(Mark.OK, "database", f"{kind} opens")
+
+
+def check_ports(home: Home, settings: NodeSettings) -> Iterator[Line]:
+    """Say whether the node's own ports are free, or taken by the running node."""
+    beats = last_beats(home)
+    for subject, role, host, port in (
+        ("reception", "receive", settings.reception.host, settings.reception.port),
+        ("web", "web", settings.web.host, settings.web.port),
+    ):
+        label = f"port {port} ({subject})"
+        problem = _bind(host, port)
+        if not problem:
+            yield Line(Mark.OK, label, "free")
+        elif beats.get(role, float("inf")) <= 3 * BEAT_SECONDS:
+            yield Line(Mark.OK, label, "in use by this node, which is running")
+        else:
+            yield Line(Mark.FAIL, label, problem)
+
+
+def _bind(host: str, port: int) -> str:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except PermissionError:
+        return "this user may not open it; choose a port above 1023, or give the right"
+    except socket.gaierror:
+        return f"{host} is no address of this machine"
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}; another program has it, or {host} is no address of this machine"
+    return ""
+
+
+def check_destinations(settings: NodeSettings) -> Iterator[Line]:
+    """Ask every destination whether it would take what rules would send."""
+    for name, destination in settings.destinations.items():
+        module = load_kind("destination", destination.kind)
+        rules = [rule for rule in settings.routing.rules if name in rule.destinations]
+        if not rules:
+            yield Line(Mark.NOTE, f"destination {name}", "no rule sends anything here")
+        place = Destination(destination, tuple(module.MEDIA_TYPES))
+        roles = sorted({role for rule in rules for role in roles_wanted(rule.outputs, [place])})
+        sop_classes = dict.fromkeys(uid for role in roles for uid in load_kind("output", role.partition(":")[0]).SOP_CLASS_UIDS)
+        try:
+            problems = module.check(destination, tuple(sop_classes))
+        except NodeError as error:
+            problems = [str(error)]
+        for problem in problems:
+            yield Line(Mark.FAIL, f"destination {name}", problem)
+        if not problems:
+            what = f" It takes {', '.join(roles)}." if roles else ""
+            yield Line(Mark.OK, f"destination {name}", module.describe(destination) + what)

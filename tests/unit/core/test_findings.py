@@ -1,0 +1,69 @@
+"""Findings survive being written and read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+
+from dicom_node.core import codes
+from dicom_node.core.findings import (
+    Abstention,
+    BundleRef,
+    Decision,
+    Finding,
+    Findings,
+    Flag,
+    LungMask,
+    NotRead,
+    PolicyRef,
+    SaliencyMap,
+    Zone,
+)
+from dicom_node.core.summary import summary_line
+
+BUNDLE = BundleRef("cxr_tb", "0.1.0", "ab" * 32, "demo")
+FULL = Findings(
+    pipeline="cxr_tb",
+    read=("1.2.3",),
+    not_read=(NotRead("1.2.4", "not_frontal", "LL"),),
+    findings=(
+        Finding("abnormal", codes.ABNORMAL, Decision.POSITIVE, 0.91, 0.4, 0.2, 0.8),
+        Finding("tuberculosis", codes.TUBERCULOSIS, Decision.NOT_ASSESSED, note="one source only"),
+    ),
+    zone=Zone.SUSPECTED,
+    headline="Abnormal.",
+    policy=PolicyRef("screening", "cd" * 32, True, "sensitivity >= 0.90"),
+    bundles=(BUNDLE,),
+    flags=(Flag("lossy", "Compressed with loss."),),
+    maps=(SaliencyMap("abnormal", codes.GRAD_CAM, "Grad-CAM", "1.2.3", np.eye(4, dtype=np.float32), 0.7, 0.1),),
+    lungs=LungMask("1.2.3", np.ones((4, 4), np.uint8), BUNDLE),
+    provenance={"cut": [1, 2]},
+)
+
+
+def test_findings_are_the_same_after_json_and_arrays() -> None:
+    """What was written is what is read, arrays included."""
+    again = Findings.from_json(json.loads(json.dumps(FULL.to_json())), FULL.arrays())
+    assert dataclasses.replace(again, maps=(), lungs=None) == dataclasses.replace(FULL, maps=(), lungs=None)
+    assert np.array_equal(again.maps[0].values, FULL.maps[0].values)
+    assert again.lungs is not None
+    assert np.array_equal(again.lungs.values, np.ones((4, 4)))
+
+
+def test_summary_names_assessed_classes_only() -> None:
+    """A class that is not assessed never has a probability."""
+    line = summary_line("st_x", FULL)
+    assert line["probabilities"] == {"abnormal": 0.91}
+    assert line["not_assessed"] == ["tuberculosis"]
+    assert (line["status"], line["decision"], line["zone"]) == ("analysed", "positive", "suspected")
+
+
+def test_summary_of_a_refusal_has_code_and_sentence() -> None:
+    """A refusal is coded and has a sentence."""
+    line = summary_line("st_x", Findings(pipeline="cxr_tb", abstention=Abstention("not_chest", "EXTREMITY")))
+    assert line["status"] == "not_analysed"
+    assert line["code"]
+    assert line["reason"] == "Not a chest image. EXTREMITY"
+    assert line["decision"] == line["zone"] == ""

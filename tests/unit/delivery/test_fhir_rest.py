@@ -1,0 +1,228 @@
+"""FHIR transactions over HTTP on loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from dicom_node.core.artifact import FHIR, Artifact
+from dicom_node.core.delivery import Outcome
+from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout
+from dicom_node.delivery.destinations import fhir_rest
+from dicom_node.results.outputs import diagnostic_report
+from tests.factories.deliverables import context, refused, request
+from tests.factories.quirky_peers import http_peer
+
+EMPTY = {"resourceType": "Bundle", "type": "searchset"}
+
+
+def _load(name: str) -> ModuleType:
+    path = Path(__file__).parents[3] / "deploy" / "dev" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """The recording FHIR peer: (settings, memory)."""
+    made, memory = _load("fhir_recorder").make_server()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield fhir_rest.Settings(kind="fhir_rest", base_url=f"http://127.0.0.1:{made.server_address[1]}", timeout_seconds=5), memory
+    made.shutdown()
+    made.server_close()
+
+
+def report(revision: int = 1, **made: Any) -> Artifact:
+    run = request(run_key="rn_" + str(revision) * 32, revision=revision)
+    return diagnostic_report.build(context(run=run, **made), "")
+
+
+def settings(url: str, **changes: Any) -> fhir_rest.Settings:
+    return fhir_rest.Settings(kind="fhir_rest", base_url=url, timeout_seconds=0.5, **changes)
+
+
+def test_a_second_run_is_a_new_version_of_the_same_resources(server: Any) -> None:
+    """Two runs leave one report and one Observation a class; the second version is the newer run's."""
+    place, memory = server
+    assert fhir_rest.send(report(1), place).outcome is Outcome.DELIVERED
+    assert fhir_rest.send(report(2), place).outcome is Outcome.DELIVERED
+    (stored,) = memory.resources["DiagnosticReport"].values()
+    assert stored["meta"]["versionId"] == "2"
+    assert stored["identifier"][1]["value"] == "rn_" + "2" * 32
+    assert len(memory.resources["Observation"]) == 3
+    assert len(memory.resources["Provenance"]) == 2
+    assert {len(memory.resources[kind]) for kind in ("Device", "ImagingStudy")} == {2, 1}
+
+
+def test_the_same_report_again_writes_nothing(server: Any) -> None:
+    """An attempt repeated after a lost answer leaves one version."""
+    place, memory = server
+    fhir_rest.send(report(), place)
+    fhir_rest.send(report(), place)
+    assert len(memory.transactions) == 1
+
+
+def test_updates_say_which_version_they_replace(server: Any) -> None:
+    """Every update of a known resource carries If-Match."""
+    place, memory = server
+    fhir_rest.send(report(1), place)
+    fhir_rest.send(report(2, findings=refused()), place)
+    updates = [
+        e["request"]
+        for e in memory.transactions[1]["entry"]
+        if e["resource"]["resourceType"] in ("DiagnosticReport", "Observation")
+    ]
+    assert {update["method"] for update in updates} == {"PUT"}
+    assert all(update["ifMatch"].startswith('W/"') for update in updates)
+
+
+@pytest.mark.parametrize("kind", ["DiagnosticReport", "Observation"])
+def test_a_report_that_a_person_changed_is_not_overwritten(server: Any, kind: str) -> None:
+    """A version that we did not write last is feedback: the sending is parked and the server unchanged."""
+    place, memory = server
+    fhir_rest.send(report(1), place)
+    changed = next(iter(memory.resources[kind].values()))
+    memory.put({**changed, "status": "final"}, changed["id"])
+    before = json.dumps(memory.resources, sort_keys=True)
+    with pytest.raises(HttpFailure, match="changed by somebody else") as caught:
+        fhir_rest.send(report(2), place)
+    assert not caught.value.temporary
+    assert json.dumps(memory.resources, sort_keys=True) == before
+
+
+def test_the_radiologists_final_report_on_the_accession_is_unchanged_after_run_and_rerun(server: Any) -> None:
+    """A RIS that holds the final report of the same order keeps it as it is."""
+    place, memory = server
+    order = {"type": "ServiceRequest", "identifier": {"value": "ACC-77001"}}
+    final = {
+        "resourceType": "DiagnosticReport",
+        "status": "final",
+        "basedOn": [order],
+        "identifier": [{"system": "urn:ris", "value": "R1"}],
+    }
+    held = json.dumps(memory.put(final, "ris1"), sort_keys=True)
+    fhir_rest.send(report(1), place)
+    fhir_rest.send(report(2), place)
+    assert json.dumps(memory.resources["DiagnosticReport"]["ris1"], sort_keys=True) == held
+    assert len(memory.resources["DiagnosticReport"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "temporary"),
+    [(500, True), (503, True), (409, True), (412, True), (429, True), (400, False), (401, False), (404, False), (422, False)],
+)
+def test_http_statuses_say_whether_to_try_again(status: int, temporary: bool) -> None:
+    """Server trouble and conflicts are temporary, other refusals permanent; the answer's text is not repeated."""
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": "processing", "diagnostics": "Doe^Jane"}],
+    }
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        return (200, EMPTY) if method == "GET" else (status, outcome)
+
+    with http_peer(answer) as peer, pytest.raises(HttpFailure, match="processing") as caught:
+        fhir_rest.send(report(), settings(peer.url))
+    assert (caught.value.status, caught.value.temporary) == (status, temporary)
+    assert "Doe" not in str(caught.value)
+
+
+def test_an_entry_that_failed_inside_a_successful_answer_is_tried_again() -> None:
+    """HTTP 200 for the whole is not success for every entry."""
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        if method == "GET":
+            return 200, EMPTY
+        statuses = ["201" for _ in json.loads(body)["entry"]]
+        statuses[-2] = "412"
+        return 200, {"resourceType": "Bundle", "entry": [{"response": {"status": status}} for status in statuses]}
+
+    with http_peer(answer) as peer, pytest.raises(PeerError, match="DiagnosticReport: status 412") as caught:
+        fhir_rest.send(report(), settings(peer.url))
+    assert caught.value.temporary
+
+
+@pytest.mark.parametrize("told", [None, b"<html>", b"[]"])
+def test_no_answer_or_garbage_is_tried_again(told: Any) -> None:
+    """A closed connection and an answer that is no resource are temporary."""
+    with http_peer(lambda method, path, body: (200, told)) as peer, pytest.raises(PeerError) as caught:
+        fhir_rest.send(report(), settings(peer.url))
+    assert caught.value.temporary
+
+
+def test_a_server_that_is_down_or_slow_is_tried_again() -> None:
+    """Refused connections and silence are temporary."""
+    import time
+
+    def slow(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        time.sleep(1)
+        return 200, EMPTY
+
+    with http_peer(slow) as peer, pytest.raises(PeerTimeout, match="in time"):
+        fhir_rest.send(report(), settings(peer.url))
+    with pytest.raises(PeerTimeout, match="cannot be reached"):
+        fhir_rest.send(report(), settings(peer.url))
+
+
+def test_the_base_path_and_the_token_go_with_every_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token comes from a file or the environment, is read at every attempt, and appears in no message."""
+    token = tmp_path / "token"
+    token.write_text("secret-1\n", encoding="utf-8")
+    with http_peer(lambda method, path, body: (200, {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"})) as peer:
+        place = settings(peer.url, token_file=token)
+        assert fhir_rest.check(place, ()) == []
+        token.write_text("secret-2", encoding="utf-8")
+        fhir_rest.check(place, ())
+        monkeypatch.setenv("FHIR_TOKEN", "secret-3")
+        fhir_rest.check(settings(peer.url, token_env="FHIR_TOKEN"), ())
+    assert [headers["Authorization"] for _, _, headers, _ in peer.requests] == [
+        "Bearer secret-1",
+        "Bearer secret-2",
+        "Bearer secret-3",
+    ]
+    assert {path for _, path, _, _ in peer.requests} == {"/fhir/metadata"}
+    assert "secret" not in fhir_rest.describe(place) + repr(place)
+    token.unlink()
+    (problem,) = fhir_rest.check(place, ())
+    assert "token file cannot be read" in problem
+
+
+def test_searches_name_identifiers_and_nothing_else(server: Any) -> None:
+    """What is asked before writing are our own identifiers: no patient, no accession number stands in a URL."""
+    searched = fhir_rest.searches(json.loads(report().data)).values()
+    assert all(url.partition("?")[2].startswith("identifier=urn:oid:2.25.") for url in searched)
+    assert not any(hidden in "".join(searched) for hidden in ("PID-0042", "ACC-77001"))
+
+
+@pytest.mark.parametrize("url", ["ftp://a", "https://user:pass@host/r4", "host/r4", "https://host/r4?token=1"])
+def test_a_base_url_with_secrets_or_without_a_host_is_refused(url: str) -> None:
+    """Credentials never stand in the configuration."""
+    with pytest.raises(ValidationError):
+        settings(url)
+
+
+def test_check_tells_another_fhir_version() -> None:
+    """A server of R5 is named before anything is sent."""
+    with http_peer(lambda method, path, body: (200, {"resourceType": "CapabilityStatement", "fhirVersion": "5.0.0"})) as peer:
+        assert fhir_rest.check(settings(peer.url), ()) == ["The server speaks FHIR 5.0.0; this node sends R4 (4.0.1)."]
+
+
+def test_an_artifact_is_a_fhir_transaction() -> None:
+    """What is sent has the media type that the destination carries."""
+    assert report().media_type == FHIR
+    assert fhir_rest.MEDIA_TYPES == (FHIR,)

@@ -1,0 +1,111 @@
+"""Pipelines run in a child process: what they do wrong is an exception here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_node.core.errors import BundleError, PipelineError
+from dicom_node.core.run import Selection
+from dicom_node.core.study import Instance, Study
+from dicom_node.inference.findings_store import has_findings, load_findings
+from dicom_node.inference.runner import PipelineJob, PipelineProcess, run_pipeline
+
+IMAGE = Instance("1.1", "1.2.1", "1.3", "1.4", "1.5", "sha", "")
+STUDY = Study("st_x", "1.4", (IMAGE,))
+
+#: A pipeline that does what its policy says.
+PIPELINE = '''
+import os, time
+from pydantic import BaseModel
+from dicom_node.core.errors import PixelDataError
+from dicom_node.core.findings import Findings
+from models.bundle import BundleError
+
+NEEDS = ("nothing",)
+
+class Settings(BaseModel):
+    pass
+
+def select_images(study, settings):
+    raise NotImplementedError
+
+def run(study, selection, bundles, policy, settings):
+    if policy == "die":
+        os._exit(11)
+    if policy == "hang":
+        time.sleep(60)
+    if policy == "defect":
+        raise KeyError("Doe^John")
+    if policy == "pixels":
+        raise PixelDataError("The pixel data is cut off.")
+    if policy == "bundle":
+        raise BundleError("bundle nothing is damaged")
+    return Findings(pipeline="obedient", read=("1.2.1",), headline=str(os.getpid()))
+'''
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PipelineProcess]:
+    """A runner that can load the pipeline above through an entry point, as a site's own package would offer it."""
+    (tmp_path / "obedient_pipeline.py").write_text(PIPELINE)
+    info = tmp_path / "obedient-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: obedient\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[dicom_node.pipelines]\nobedient = obedient_pipeline\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    runner = PipelineProcess()
+    yield runner
+    runner.close()
+    sys.modules.pop("obedient_pipeline", None)
+
+
+def job(folder: Path, policy: str, selection: Selection | None = None) -> PipelineJob:
+    """Return a job for the pipeline above."""
+    return PipelineJob("obedient", STUDY, selection or Selection((IMAGE,)), {}, policy, folder)
+
+
+def test_findings_lie_in_the_folder_and_the_child_stays_warm(process: PipelineProcess, tmp_path: Path) -> None:
+    """Two jobs run in the same child, which is not this process."""
+    pids = []
+    for name in ("a", "b"):
+        process.run(job(tmp_path / name, "fine"), 60)
+        pids.append(load_findings(tmp_path / name).headline)
+    assert pids[0] == pids[1] != str(__import__("os").getpid())
+
+
+@pytest.mark.parametrize(("policy", "said"), [("die", "died"), ("hang", "longer than"), ("defect", "KeyError")])
+def test_a_failing_pipeline_is_an_error_and_the_next_job_runs(process: PipelineProcess, tmp_path: Path, policy: str, said: str) -> None:
+    """A death, a time-out and a defect are PipelineErrors without the library's words, and the next job runs."""
+    process.run(job(tmp_path / "warm", "fine"), 60)
+    with pytest.raises(PipelineError, match=said) as caught:
+        process.run(job(tmp_path / "bad", policy), 1.0 if policy == "hang" else 60)
+    assert "Doe" not in str(caught.value)
+    assert not has_findings(tmp_path / "bad")
+    process.run(job(tmp_path / "good", "fine"), 60)
+    assert has_findings(tmp_path / "good")
+
+
+def test_unreadable_pixels_become_a_coded_refusal(process: PipelineProcess, tmp_path: Path) -> None:
+    """A StudyError in the pipeline is an abstention with its code and sentence."""
+    process.run(job(tmp_path / "r", "pixels"), 60)
+    abstention = load_findings(tmp_path / "r").abstention
+    assert abstention is not None
+    assert (abstention.reason, abstention.detail) == ("unreadable_pixels", "The pixel data is cut off.")
+
+
+def test_a_bundle_error_keeps_its_sentence(process: PipelineProcess, tmp_path: Path) -> None:
+    """The child's BundleError is raised here with the same words."""
+    with pytest.raises(BundleError, match="damaged"):
+        process.run(job(tmp_path / "r", "bundle"), 60)
+
+
+def test_nothing_to_read_is_refused_without_the_pipeline(process: PipelineProcess, tmp_path: Path) -> None:
+    """An empty selection gives its refusal; the pipeline is not asked."""
+    findings = run_pipeline(job(tmp_path, "die", Selection((), refusal="no_image", detail="only reports")))
+    assert findings.abstention is not None
+    assert (findings.abstention.reason, findings.abstention.detail) == ("no_image", "only reports")
