@@ -31,6 +31,8 @@ from dicom_node.store.connect import default_url, open_database
 
 ROLES = ("receive", "work", "web")
 BEAT_SECONDS = 1.0
+#: Files without a row that are older than this were left by a crash: nobody was told that they were stored.
+LEFTOVER_SECONDS = 600.0
 #: A role whose heartbeat is older than this counts as not ready.
 STALE_SECONDS = 10.0
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -117,6 +119,7 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
     from dicom_node.reception import scp
     from dicom_node.routing.rules import quiet_seconds
     from dicom_node.studies import step as studies
+    from dicom_node.studies.files import clean_store
 
     def record(connection: sa.Connection, instance: Instance, *, size: int, received_utc: float) -> bool:
         asked = quiet_seconds(Study("", instance.study_instance_uid, (instance,)), settings.routing)
@@ -125,7 +128,9 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
             connection, instance, size=size, received_utc=received_utc, settings=settings.studies, quiet_hints=hints
         )
 
-    receiver = scp.start(settings.reception, home=home.path, database=prepare(home, settings), record=record)
+    database = prepare(home, settings)
+    clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
+    receiver = scp.start(settings.reception, home=home.path, database=database, record=record)
     beat(home, "receive")
     try:
         _until_told_to_stop(home, "receive")

@@ -72,9 +72,7 @@ def _destinations() -> Iterator[str]:
 def _pipelines() -> Iterator[str]:
     for name in known_kinds("pipeline"):
         model: type[BaseModel] = load_kind("pipeline", name).Settings
-        yield f"## `inference.pipelines.{name}`\n"
-        yield _paragraph(model)
-        yield from _table(model.model_fields, f"inference.pipelines.{name}")
+        yield from _sections(model, f"inference.pipelines.{name}")
 
 
 def _table(fields: dict[str, FieldInfo], path: str) -> Iterator[str]:

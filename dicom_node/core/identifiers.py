@@ -11,11 +11,20 @@ import uuid
 NAMESPACE = uuid.UUID("6f2c7f5e-3a41-5b0e-9a55-0d1c0f6b7a11")
 
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_TOLERABLE = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
 def is_uid(value: str) -> bool:
     """Say whether ``value`` is a UID as PS3.5, 9.1 has it (at most 64 characters, no leading zeros)."""
     return len(value) <= 64 and _UID.fullmatch(value) is not None
+
+
+def is_tolerable_uid(value: str) -> bool:
+    """Say whether a received UID can be kept: digits and dots, at most 64 characters; leading zeros, which old devices write, too.
+
+    An image must not be lost to a superfluous zero; anything else (a path, a blank) is not a UID at all.
+    """
+    return len(value) <= 64 and _TOLERABLE.fullmatch(value) is not None
 
 
 def check_ae_title(value: str) -> str:

@@ -117,7 +117,7 @@ def examined(command: Command, data: bytes) -> Instance:
     ):
         if not uid:
             raise ObjectRefused(CANNOT_UNDERSTAND, f"{name} is missing or empty")
-        if not identifiers.is_uid(uid):
+        if not identifiers.is_tolerable_uid(uid):
             raise ObjectRefused(CANNOT_UNDERSTAND, f"{name} is not a valid UID")
     if sop_class_uid != command.sop_class_uid or sop_class_uid != command.context_sop_class_uid:
         raise ObjectRefused(DOES_NOT_MATCH_SOP_CLASS, "SOP Class UID differs from that of the C-STORE request")

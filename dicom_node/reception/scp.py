@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import register_uid, uid_to_service_class
@@ -30,6 +30,9 @@ from dicom_node.reception.status import SUCCESS, DimseStatus, answer_to
 
 _NO_DATA_SET = 0x0101  # Command Data Set Type (0000,0800), PS3.7 E.1
 _C_STORE_RQ = 0x0001
+
+# The library's own message handlers cost time with every message and write UIDs; this module logs what IT needs.
+_config.LOG_HANDLER_LEVEL = "none"
 
 _T = TypeVar("_T")
 

@@ -40,13 +40,13 @@ def chest_phantom(seed: int, size: int = 1024, abnormal: bool = False) -> tuple[
     Returns
     -------
     tuple
-        ``image``: float32 (size, size), 0..1, brighter = more attenuation. ``lesion_mask`` and ``lung_mask``: uint8 (size, size), 0 or 1.
+        ``image``: float32 (size, size), 0..1, brighter = more attenuation. ``lesion_mask``, ``lung_mask``: uint8 (size, size), 0 or 1.
     """
     build = _Build(seed)
     left, right = build.placed(_LUNG_AT_LEFT), build.placed(_LUNG_AT_RIGHT)
     sharp = np.maximum(filled(size, left), filled(size, right))
     lungs = blurred(sharp, 0.004)
-    x, y = grid(size)
+    x, _ = grid(size)
     body = _body(size, build)
     ray = 0.62 * body * (0.80 + 0.20 * np.sqrt(np.clip(1 - ((x - 0.5) / 0.55) ** 2, 0, 1)))
     ray += 0.05 * blurred(body, 0.05) * cloud(size, stream(seed, "fat"), 9) * 0.5
@@ -115,7 +115,7 @@ def _mediastinum(size: int, build: _Build, lungs: Canvas) -> Canvas:
                 (0.60, 0.52),
                 (0.56, 0.44),
             )
-        ),  # fmt: skip
+        ),
         blur=0.010,
     )
     arch = ellipse(size, 0.545 + build.dx, 0.315 + build.dy, 0.040, 0.050, blur=0.010)
@@ -130,7 +130,8 @@ def _mediastinum(size: int, build: _Build, lungs: Canvas) -> Canvas:
         ellipse(size, 0.405 + build.dx, 0.44 + build.dy, 0.030, 0.065, 15, 0.014),
         ellipse(size, 0.600 + build.dx, 0.42 + build.dy, 0.030, 0.055, -15, 0.014),
     )
-    return 0.13 * heart + 0.09 * arch + 0.10 * column - 0.12 * blurred(trachea, 0.004) + 0.10 * hila * lungs
+    shadow = 0.13 * heart + 0.09 * arch + 0.10 * column - 0.12 * blurred(trachea, 0.004) + 0.10 * hila * lungs
+    return np.asarray(shadow, np.float32)
 
 
 def _spine(size: int, build: _Build) -> Canvas:

@@ -76,7 +76,7 @@ def grid(size: int) -> tuple[Canvas, Canvas]:
     """Return the x and y of every pixel's centre, 0..1."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = np.meshgrid(axis, axis)
-    return x, y
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)
 
 
 def exposed(attenuation: Canvas, rng: np.random.Generator, grain: float = 0.008, scale_of: Canvas | None = None) -> Canvas:

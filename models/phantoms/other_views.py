@@ -1,4 +1,4 @@
-"""Drawn radiographs that a frontal chest pipeline must refuse: an abdomen, a lateral chest, a hand-like limb."""
+"""Drawn radiographs that a frontal chest pipeline must refuse: an abdomen, a lateral chest, a knee."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def abdomen(seed: int, size: int = 1024) -> Canvas:
                 size, gx, gy, float(rng.uniform(0.02, 0.05)), float(rng.uniform(0.015, 0.03)), float(rng.uniform(0, 180)), 0.008
             ),
         )
-    return exposed(ray - 0.16 * gas * body, stream(seed, "noise"))
+    return exposed(np.asarray(ray - 0.16 * gas * body, np.float32), stream(seed, "noise"))
 
 
 def lateral(seed: int, size: int = 1024) -> Canvas:
@@ -69,7 +69,7 @@ def lateral(seed: int, size: int = 1024) -> Canvas:
             (0.80, 0.20),
             (0.66, 0.10),
             (0.62, -0.05),
-        ),  # fmt: skip
+        ),
         blur=0.008,
     )
     lung = filled(
@@ -88,7 +88,7 @@ def lateral(seed: int, size: int = 1024) -> Canvas:
             (0.75, 0.38),
             (0.68, 0.22),
             (0.58, 0.14),
-        ),  # fmt: skip
+        ),
         blur=0.006,
     )
     ray = 0.70 * body + 0.03 * cloud(size, rng, 9) * body - 0.26 * lung

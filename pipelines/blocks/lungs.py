@@ -30,10 +30,10 @@ class LungLimits(BaseModel):
         default=0.70, description="At most. A thumbnail of one lung, or a picture without a chest, lies above."
     )
     least_side: float = Field(
-        default=0.22, description="Share of the lung area on its smaller side. An effusion may halve one lung."
+        default=0.15, description="Share of the lung area on its smaller side. An effusion may halve one lung."
     )
     least_main: float = Field(
-        default=0.85, description="Share of the marked area in the two largest pieces. Bowel gas lies in many."
+        default=0.55, description="Share of the marked area in the two largest pieces. Bowel gas lies in many."
     )
     least_height: float = Field(default=0.40, description="Height of the lungs against the image. Adults lie above 0.45.")
     least_confidence: float = Field(default=0.80, description="Mean probability inside the marked area.")
@@ -182,12 +182,13 @@ def _main_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _seen(prepared: Prepared) -> NDArray[np.bool_]:
-    """Return where the network's input shows the source image: not the padding that squares it, not a cut border's outside."""
+    """Return where the network's input shows the source image: not the padding that squares it."""
     size = prepared.network_input.shape[-1]
     rows, columns = prepared.source_shape
     x = np.arange(size) * prepared.affine[0, 0] + prepared.affine[0, 2]
     y = np.arange(size) * prepared.affine[1, 1] + prepared.affine[1, 2]
-    return ((y >= -0.5) & (y <= rows - 0.5))[:, None] & ((x >= -0.5) & (x <= columns - 0.5))[None, :]
+    seen: NDArray[np.bool_] = ((y >= -0.5) & (y <= rows - 0.5))[:, None] & ((x >= -0.5) & (x <= columns - 0.5))[None, :]
+    return seen
 
 
 def _touching(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:

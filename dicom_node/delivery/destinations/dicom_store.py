@@ -92,9 +92,9 @@ def _association(settings: Settings, contexts: Sequence[tuple[UID, UID]]) -> Ite
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.timeout_seconds
     for sop_class, syntax in contexts:
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate(
-        settings.host, settings.port, ae_title=settings.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)]
-    )
+    opened: list[bool] = []
+    handlers = [(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_CONN_OPEN, lambda event: opened.append(True))]
+    association = entity.associate(settings.host, settings.port, ae_title=settings.ae_title, evt_handlers=handlers)
     try:
         if association.is_rejected:
             answer = association.acceptor.primitive
@@ -103,7 +103,7 @@ def _association(settings: Settings, contexts: Sequence[tuple[UID, UID]]) -> Ite
             )
             raise AssociationRejected(meaning.text, temporary=meaning.outcome is Outcome.RETRY)
         if not association.is_established and not association.rejected_contexts:
-            if association.is_aborted:
+            if opened:
                 raise PeerTimeout("The PACS aborted the association, or did not answer the request in time.")
             raise PeerTimeout(f"The PACS cannot be reached at {settings.host}:{settings.port}.")
         yield association

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dicom_node.core.identifiers import derived_uid, is_uid, study_key
+from dicom_node.core.identifiers import derived_uid, is_tolerable_uid, is_uid, study_key
 from dicom_node.core.run import run_key
 from dicom_node.core.study import Instance
 
@@ -39,6 +39,12 @@ def test_uid_syntax() -> None:
     """PS3.5, 9.1: digits and dots, no leading zero, at most 64 characters."""
     assert is_uid("1.2.840.10008.1.1")
     assert not any(map(is_uid, ("", "1", "1..2", "1.02", "1.2.", "../1.2", "1.2/../3", "1." + "2" * 63, "1.2\n")))
+
+
+def test_received_uids_with_leading_zeros_are_tolerated() -> None:
+    """Old devices write leading zeros; anything that is no number between dots is still refused."""
+    assert is_tolerable_uid("1.2.0840.1")
+    assert not any(map(is_tolerable_uid, ("", "1", "1..2", "1.2.", "../1.2", "1.2/../3", "1." + "2" * 63, "1.2\n", "1.2 ")))
 
 
 def test_study_key_hides_the_uid() -> None:

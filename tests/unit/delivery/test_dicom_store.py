@@ -6,6 +6,8 @@ import socket
 from typing import Any
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom.sop_class import Verification
 
 from dicom_node.core.delivery import Outcome
 from dicom_node.core.errors import AssociationRejected, DimseFailure, PeerError, PeerTimeout
@@ -101,8 +103,9 @@ def test_a_wrong_ae_title_of_the_pacs_is_told_as_such() -> None:
 
 def test_a_pacs_at_its_limit_is_tried_again() -> None:
     """A rejection for congestion is temporary."""
-    with quirky_pacs(maximum=0) as pacs, pytest.raises(PeerError) as caught:
-        dicom_store.send(artifact(), settings(pacs.port))
+    with quirky_pacs(maximum=1) as pacs, dicom_store._association(settings(pacs.port), [(Verification, ExplicitVRLittleEndian)]):
+        with pytest.raises(AssociationRejected, match="limit of associations") as caught:
+            dicom_store.send(artifact(), settings(pacs.port))
     assert caught.value.temporary
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dicom_node.engine.retry import next_delay_seconds
@@ -11,7 +13,7 @@ def test_delays_grow_and_never_exceed_an_hour() -> None:
     """Each wait is longer than the one before until the hour is reached, and no wait is longer than that."""
     delays = [next_delay_seconds(attempt, "dl_a") for attempt in range(1, 200)]
     assert 4 <= delays[0] <= 5
-    assert all(later > earlier for earlier, later in zip(delays[:9], delays[1:10], strict=True))
+    assert all(later > earlier for earlier, later in itertools.pairwise(delays[:10]))
     assert all(2880 <= delay <= 3600 for delay in delays[10:])
 
 

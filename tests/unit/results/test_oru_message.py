@@ -56,7 +56,7 @@ def test_statuses_are_p_or_x_and_never_final_or_corrected(made: dict[str, Any], 
 
 
 def test_the_order_is_not_touched() -> None:
-    """There is no ORC, no placer number; filler number and service are our own; the accession appears only where a setting says so."""
+    """No ORC, no placer number; filler number and service are our own; the accession appears only where a setting says so."""
     assert segments("ORC") == []
     (order,) = segments("OBR")
     assert order[2] == ""

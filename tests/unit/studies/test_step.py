@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -316,6 +317,48 @@ def test_our_own_result_in_a_study_never_received_starts_nothing_until_an_image_
     assert home.due() == []  # the ceiling counts from the first image, not from our own object
     home.now += 10
     assert home.due() == [key]
+
+
+def test_an_object_under_a_uid_of_another_study_is_told_and_both_studies_stand(home: Home) -> None:
+    first, second = radiograph("pa", study="one"), radiograph("pa", study="two")
+    second.SOPInstanceUID = first.SOPInstanceUID
+    one, two = home.receive(first), home.receive(second)
+    home.now += 10
+    assert home.due() == sorted([one, two])
+    assert home.events(two) == ["study.opened", "instance.shared"] or home.events(two) == ["instance.shared", "study.opened"]
+    assert home.events(one) == ["study.opened"]
+
+
+def test_a_new_version_that_comes_while_pixels_are_compared_is_compared_later(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision is about what was compared, never about what came in between."""
+    key = home.receive(radiograph())
+    home.receive(radiograph(StudyDescription="second"))
+    home.now += 10
+    compare = step.compare
+
+    def slow(*args: Any) -> Any:
+        outcome = compare(*args)
+        home.receive(radiograph(PixelData=other_pixels()))
+        return outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "compare", slow)
+        assert home.settle(key) is Settlement.WAITING
+    assert home.states(key) == ["current", "pending", "pending"]
+    home.now += 10
+    assert home.settle(key) is Settlement.HELD
+    assert home.states(key) == ["superseded", "current", "held"]
+
+
+def test_settling_twice_changes_nothing_more(home: Home) -> None:
+    key = home.receive(radiograph())
+    home.receive(radiograph(PatientID="PID-2"))
+    home.now += 10
+    assert home.settle(key) is Settlement.READY
+    before = home.story(key)
+    assert home.settle(key) is Settlement.READY
+    assert home.story(key) == before
+    assert before["revision"] == 2
 
 
 def test_images_keep_their_place_when_a_newer_header_replaces_one(home: Home) -> None:
