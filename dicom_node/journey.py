@@ -247,7 +247,7 @@ def plan(rooms: Rooms, key: str) -> None:
         request = stored.request
         made = artifacts.load_artifacts(connection, rooms.home.results, key)
         line = summary_line(request.study_key, findings)
-        evidence = findings.bundles[0].evidence if findings.bundles else ""
+        evidence = _evidence(findings, request)
         delivery.plan_deliveries(connection, request, evidence, made, _targets(rooms, request), rooms.port.submit_delivery)
         if stored.state in runs.ACTIVE:
             runs.finish_run(connection, key, findings.status, line)
@@ -257,6 +257,13 @@ def plan(rooms: Rooms, key: str) -> None:
 
 def _outcome(findings: Findings, line: Mapping[str, Any]) -> str:
     return f"{findings.pipeline}: {line['reason'] or line['headline']}"
+
+
+def _evidence(findings: Findings, request: RunRequest) -> str:
+    """Return the evidence of the bundle that decided; of a refusal by header, of the one that would have."""
+    if findings.bundles:
+        return findings.bundles[0].evidence
+    return inference_bundles.evidence_of([Path(folder) for folder in request.bundles.values()])
 
 
 def is_unvalidated(findings: Findings) -> bool:

@@ -178,7 +178,7 @@ def run_web(home: Home, settings: NodeSettings) -> None:
     from dicom_node.web.app import make_app
 
     database = prepare(home, settings)
-    app = make_app(database, settings, lambda: last_beats(home), STALE_SECONDS)
+    app = make_app(database, settings.site.name, lambda: last_beats(home), STALE_SECONDS)
     server = uvicorn.Server(uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="critical", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

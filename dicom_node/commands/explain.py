@@ -204,7 +204,7 @@ def _named(instance: Instance) -> str:
 
 
 def _detail(detail: str) -> str:
-    return f" {detail}" if detail else ""
+    return f" ({detail})" if detail else ""
 
 
 def _many(count: int, one: str, many: str) -> str:

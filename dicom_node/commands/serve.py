@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Supervise the roles, or be one."""
     home = Home(options.home.resolve())
-    settings = load_settings(home.config)
-    if options.only:
-        node.run_role(home, settings, options.only)
+    if options.only:  # the supervisor has checked every name already
+        node.run_role(home, load_settings(home.config, thorough=False), options.only)
         return 0
+    settings = load_settings(home.config)
     roles = tuple(role.strip() for role in options.role.split(",") if role.strip())
     unknown = sorted(set(roles) - set(node.ROLES))
     if unknown or not roles:

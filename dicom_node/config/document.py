@@ -118,7 +118,7 @@ def parse(text: str) -> Document:
 
 def _plain(node: yaml.Node, loc: Loc, mistakes: list[Mistake], seen: set[int]) -> Any:
     if id(node) in seen:
-        mistakes.append(Mistake(loc, "an alias (*name) stands here; write the value out."))
+        mistakes.append(Mistake(loc, "an alias (*name) stands here; write the value out.", at_key=True))
         return None
     seen.add(id(node))
     if node.tag not in _PLAIN_TAGS:
@@ -150,7 +150,7 @@ def _child(node: yaml.Node | None, part: str | int, *, last: bool = False) -> tu
 
 
 def _is_empty(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.value == ""
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value == ""
 
 
 def _yaml_hint(error: yaml.MarkedYAMLError) -> str:

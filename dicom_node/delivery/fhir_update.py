@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dicom_node.core.identifiers import derived_uid
@@ -64,13 +64,48 @@ def searches(bundle: Json) -> dict[int, str]:
     return found
 
 
-def fitted(bundle: Json, held: Mapping[int, list[Json]]) -> Json | None:
+def dropped_results(bundle: Json, held: Mapping[int, list[Json]]) -> list[str]:
+    """Return the Observations, as ``Observation/id``, that the server's reports list and the new transaction does not hold."""
+    kept = {f"{resource['resourceType']}/{resource['id']}" for resources in held.values() for resource in resources}
+    listed = set()
+    for resources in held.values():
+        for resource in resources:
+            for result in resource.get("result", ()):
+                parts = result.get("reference", "").partition("/_history")[0].split("/")
+                listed.add("/".join(parts[-2:]))
+    return sorted(reference for reference in listed - kept if reference.startswith("Observation/"))
+
+
+def _withdrawal(observation: Json) -> Json:
+    """Return the entry that withdraws an Observation of an earlier run: its value would stand beside a result that has none."""
+    made = copy.deepcopy(observation)
+    made["status"] = "entered-in-error"
+    made.setdefault("note", []).append({"text": "Withdrawn: the newest result of this study does not hold this observation."})
+    _tag(made)
+    return {"resource": made, "request": _update_of(observation)}
+
+
+def _tag(resource: Json) -> str:
+    digest = content_digest(resource)
+    meta = resource.setdefault("meta", {})
+    others = [tag for tag in meta.get("tag", ()) if tag.get("system") != DIGEST_SYSTEM]
+    meta["tag"] = [*others, {"system": DIGEST_SYSTEM, "code": digest}]
+    return digest
+
+
+def _update_of(there: Json) -> Json:
+    return {"method": "PUT", "url": f"{there['resourceType']}/{there['id']}", "ifMatch": f'W/"{there["meta"]["versionId"]}"'}
+
+
+def fitted(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json] = ()) -> Json | None:
     """Return the transaction to post: new resources as conditional creates, known ones as updates with ``ifMatch``.
 
     Parameters
     ----------
     held
         By position of the entry, what its search found on the server.
+    dropped
+        Observations that ``dropped_results`` named: withdrawn where we wrote them last, left alone where somebody else did.
 
     Returns
     -------
@@ -87,8 +122,7 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]]) -> Json | None:
     for position, resources in held.items():
         entry = made["entry"][position]
         resource, request = entry["resource"], entry["request"]
-        digest = content_digest(resource)
-        resource.setdefault("meta", {}).setdefault("tag", []).append({"system": DIGEST_SYSTEM, "code": digest})
+        digest = _tag(resource)
         if len(resources) > 1:
             raise SeveralHaveOurIdentifier(resource["resourceType"])
         if not resources:
@@ -101,11 +135,8 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]]) -> Json | None:
             raise ChangedBySomebodyElse(resource["resourceType"])
         same = same and content_digest(there) == digest
         resource["id"] = there["id"]
-        entry["request"] = {
-            "method": "PUT",
-            "url": f"{resource['resourceType']}/{there['id']}",
-            "ifMatch": f'W/"{there["meta"]["versionId"]}"',
-        }
+        entry["request"] = _update_of(there)
+    made["entry"] += [_withdrawal(observation) for observation in dropped if written_by_us(observation)]
     return None if same else made
 
 

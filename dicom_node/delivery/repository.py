@@ -64,7 +64,7 @@ def _query() -> sa.Select[Any]:
 
 def _row(row: sa.Row[Any]) -> Delivery:
     request = row[-1] or {}
-    return Delivery(*row[:-1], int(request.get("priority", Priority.ROUTINE)))
+    return Delivery._make([*row[:-1], int(request.get("priority", Priority.ROUTINE))])
 
 
 def load(connection: sa.Connection, delivery_id: str) -> Delivery:

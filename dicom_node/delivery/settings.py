@@ -27,7 +27,8 @@ class DestinationSettings(BaseModel):
 
     kind: str = Field(description="File name in delivery/destinations/: dicom_store, fhir_rest, hl7_mllp, folder.")
     outputs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
-        default=(), description="What to send, by file name in results/outputs/; a flavour follows a colon: structured_report:ohif_text."
+        default=(),
+        description="What to send, by file name in results/outputs/; a flavour follows a colon: structured_report:ohif_text.",
     )
     refusals: Refusals = Field(default=Refusals.SR, description='Coded "not analysed" answers: none, sr or all.')
     allow_unvalidated: bool = Field(

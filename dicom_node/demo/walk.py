@@ -52,7 +52,7 @@ def sample_studies() -> list[tuple[str, Dataset]]:
     if not all(files.values()):
         raise UsageError("the demo needs the sample images of the PyPI package pydicom-data: pip install pydicom-data")
     image, _, _ = chest_phantom(seed=7, size=1024, abnormal=True)
-    phantom = as_radiograph(image, study_date=dt.date.today().strftime("%Y%m%d"))
+    phantom = as_radiograph(image, seed="demo", StudyDate=dt.date.today().strftime("%Y%m%d"))
     return [
         ("real chest radiograph (Philips CR, PA)", dcmread(str(files["RG1_UNCR.dcm"]))),
         ("phantom with an abnormality", phantom),

@@ -47,6 +47,14 @@ def choose(
     return ChosenBundles(folders, tuple(hashes), policy_hash)
 
 
+def evidence_of(folders: list[Path]) -> str:
+    """Return the evidence of the first bundle, ``""`` (which releases nothing) when there is none or it cannot be read."""
+    try:
+        return models.bundle.load_bundle(folders[0]).evidence if folders else ""
+    except models.bundle.BundleError:
+        return ""
+
+
 def hash_policy(name: str, operating_point: Mapping[str, Any]) -> str:
     """Return SHA-256 over the policy's name and content."""
     text = json.dumps([name, operating_point], sort_keys=True, default=str)

@@ -9,6 +9,7 @@ C.12.1 (SOP common), C.17.2 (SR document).
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING
 
 import pydicom
@@ -40,6 +41,12 @@ _OPTIONAL = (
     *("StudyDescription", "IssuerOfAccessionNumberSequence", "ReferringPhysicianIdentificationSequence", "ProcedureCodeSequence"),
     *("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName"),
 )
+#: Optional elements that are left out when they break their form: nobody is found by them, and each would make our object invalid.
+_FORMS = {
+    "PatientAge": re.compile(r"^\d{3}[DWMY]$"),
+    "PatientSize": re.compile(r"^[0-9.]{1,16}$"),
+    "PatientWeight": re.compile(r"^[0-9.]{1,16}$"),
+}
 _REQUEST = (
     *("RequestedProcedureID", "AccessionNumber", "IssuerOfAccessionNumberSequence", "StudyInstanceUID"),
     *("RequestedProcedureDescription", "RequestedProcedureCodeSequence"),
@@ -149,7 +156,7 @@ def _copy_identity(dataset: Dataset, context: ResultContext) -> None:
     for keyword in (*_REQUIRED, *_OPTIONAL):
         if keyword in dataset:
             del dataset[keyword]
-        if source.get(keyword) not in (None, "") and not (source[keyword].VR == "SQ" and not source[keyword].value):
+        if _has(source, keyword) and (keyword not in _FORMS or _FORMS[keyword].match(str(source[keyword].value))):
             dataset[keyword] = copy.deepcopy(source[keyword])
         elif keyword in _REQUIRED:
             setattr(dataset, keyword, "")
@@ -166,15 +173,22 @@ def _copy_identity(dataset: Dataset, context: ResultContext) -> None:
         dataset.RequestAttributesSequence = Sequence(items)
     if source.get("BodyPartExamined"):
         dataset.BodyPartExamined = source.BodyPartExamined
+    elif dataset.Modality != "SEG":  # Type 2C where the body part may be a paired one (PS3.3 C.7.3.1)
+        dataset.Laterality = source.get("Laterality") or ""
     if "FrameOfReferenceUID" not in dataset:  # Type 2C without Image Orientation (Patient), PS3.3 C.7.6.1
         dataset.PatientOrientation = list(context.orientation)
+
+
+def _has(dataset: Dataset, keyword: str) -> bool:
+    """Whether the element is there with a value; an empty sequence has none."""
+    return dataset.get(keyword) not in (None, "") and not (dataset[keyword].VR == "SQ" and not dataset[keyword].value)
 
 
 def _request(item: Dataset) -> Dataset:
     """Copy a request item; empty Type 3 elements are dropped, an empty sequence there is an error (PS3.3 10.6)."""
     kept = Dataset()
     for keyword in _REQUEST:
-        if item.get(keyword) not in (None, "") and not (item[keyword].VR == "SQ" and not item[keyword].value):
+        if _has(item, keyword):
             kept[keyword] = copy.deepcopy(item[keyword])
     return kept
 

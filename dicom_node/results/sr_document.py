@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import highdicom as hd
@@ -18,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes as dicom_codes
 from pydicom.sr.coding import Code as SrCode
-from pydicom.uid import UID
+from pydicom.uid import UID, RawDataStorage
 
 from dicom_node.core import codes
 from dicom_node.core.codes import Code
@@ -121,8 +122,9 @@ def document(
     sop_class_uid
         Written instead of the class's own: highdicom has no Basic Text SR.
     """
+    evidence = [*(reference(i) for i in named_instances(context)), *(identity(m) for m in made)]
     report: Dataset = sop_class(
-        evidence=[*(reference(i) for i in named_instances(context)), *(identity(m) for m in made)],
+        evidence=[_for_highdicom(item) for item in evidence],
         content=content,
         series_instance_uid=context.uid("series", role),
         series_number=1,
@@ -135,11 +137,27 @@ def document(
         performed_procedure_codes=[concept(codes.COMPUTER_AIDED_DIAGNOSIS)],
         previous_versions=predecessor_references(context, role) or None,
     )
+    _name_classes(report, {item.SOPInstanceUID: item.SOPClassUID for item in evidence})
     if sop_class_uid:
         report.SOPClassUID = sop_class_uid
     report.CodingSchemeIdentificationSequence = Sequence([coding_scheme(context)])
     stamp(report, context, role, description)
     return report
+
+
+def _for_highdicom(item: Dataset) -> Dataset:
+    """Replace a SOP class outside the standard: highdicom looks it up in the standard's tables."""
+    if UID(item.SOPClassUID).name == item.SOPClassUID:
+        item = copy.deepcopy(item)
+        item.SOPClassUID = RawDataStorage
+    return item
+
+
+def _name_classes(report: Dataset, classes: dict[str, str]) -> None:
+    for study in report.get("CurrentRequestedProcedureEvidenceSequence", []):
+        for series in study.ReferencedSeriesSequence:
+            for item in series.ReferencedSOPSequence:
+                item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
 
 
 def coding_scheme(context: ResultContext) -> Dataset:

@@ -13,7 +13,6 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from fastapi.templating import Jinja2Templates
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from dicom_node.config.model import NodeSettings
 from dicom_node.core.errors import UsageError
 from dicom_node.store.connect import check_database
 from dicom_node.studies import account as studies
@@ -23,14 +22,14 @@ from dicom_node.web.metrics import render_metrics
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def make_app(database: sa.Engine, settings: NodeSettings, last_beats: Callable[[], dict[str, float]], stale_seconds: float) -> FastAPI:
-    """Build the application. ``last_beats`` gives the age of each role's heartbeat in seconds."""
+def make_app(database: sa.Engine, site: str, last_beats: Callable[[], dict[str, float]], stale_seconds: float) -> FastAPI:
+    """Build the application. ``site`` is the site's name; ``last_beats`` gives the age of each role's heartbeat in seconds."""
     app = FastAPI(title="dicom-node", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     templates = Jinja2Templates(directory=_TEMPLATES)
     templates.env.filters["clock"] = lambda at: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) if at else ""
 
     def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-        return templates.TemplateResponse(request, name, {"site": settings.site.name, "version": VERSION, **values}, status_code=status)
+        return templates.TemplateResponse(request, name, {"site": site, "version": VERSION, **values}, status_code=status)
 
     @app.exception_handler(Exception)
     def broken(request: Request, error: Exception) -> Response:

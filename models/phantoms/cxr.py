@@ -40,7 +40,7 @@ def chest_phantom(seed: int, size: int = 1024, abnormal: bool = False) -> tuple[
     Returns
     -------
     tuple
-        ``image``: float32 (size, size), 0..1, brighter = more attenuation. ``lesion_mask``, ``lung_mask``: uint8 (size, size), 0 or 1.
+        ``image``: float32 (size, size), 0..1, brighter = denser. ``lesion_mask``, ``lung_mask``: uint8 (size, size), 0 or 1.
     """
     build = _Build(seed)
     left, right = build.placed(_LUNG_AT_LEFT), build.placed(_LUNG_AT_RIGHT)
@@ -93,8 +93,8 @@ class _Build:
 def _body(size: int, build: _Build) -> Canvas:
     outline: Points = (
         (0.41, -0.05), (0.40, 0.05), (0.33, 0.10), (0.18, 0.135), (0.06, 0.20), (0.02, 0.34), (0.05, 0.50), (0.06, 0.70),
-        (0.05, 1.06), (0.95, 1.06), (0.94, 0.70), (0.95, 0.50), (0.98, 0.34), (0.94, 0.20), (0.82, 0.135), (0.67, 0.10), (0.60, 0.05),
-        (0.59, -0.05),
+        (0.05, 1.06), (0.95, 1.06), (0.94, 0.70), (0.95, 0.50), (0.98, 0.34), (0.94, 0.20), (0.82, 0.135), (0.67, 0.10),
+        (0.60, 0.05), (0.59, -0.05),
     )  # fmt: skip
     return filled(size, [(x + build.dx, y + build.dy) for x, y in outline], blur=0.006)
 

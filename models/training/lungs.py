@@ -34,5 +34,5 @@ def find_lungs(bundle_folder: Path, data: Path, rows: Sequence[Row]) -> tuple[li
     bundle = load_bundle(bundle_folder)
     session = Session(bundle.model, threads=2, device="cpu")
     limits = LungLimits()
-    found = [find_in(read_gray(data, row.file), session, bundle.config["preprocessing"], limits) for row in rows]
+    found = [find_in(read_gray(data, row.file), session, bundle.config, limits) for row in rows]
     return [f.box for f in found], [f.mask.astype(np.float32) for f in found], sum(bool(f.problem) for f in found)

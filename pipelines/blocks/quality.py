@@ -6,7 +6,6 @@ Unknown means "the header does not say": a gate on the pixels then decides, noth
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
 import re
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.core.age import age_years
 from dicom_node.core.study import HeaderFacts
 
 
@@ -93,28 +93,9 @@ def view_gate(facts: HeaderFacts, *, accept_ap: bool) -> Gate:
     return Gate("view", Outcome.UNKNOWN)
 
 
-def age_in_years(facts: HeaderFacts) -> float | None:
-    """Return the age at the study: birth date at study date, else Patient Age; ``None`` when unknown.
-
-    1 January 1900 is what systems write for "unknown"; a birth after the study and more than 120 years are not ages.
-    """
-    birth, study = _date(facts.birth_date.reveal()), _date(facts.study_date)
-    if birth is not None and study is not None and birth != dt.date(1900, 1, 1):
-        years = (study - birth).days / 365.2425
-        if 0 <= years <= 120:
-            return years
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", facts.patient_age.strip())
-    if match is None:
-        return None
-    number = int(match[1])
-    years = number * {"D": 1 / 365.2425, "W": 7 / 365.2425, "M": 1 / 12, "Y": 1.0}[match[2]]
-    # 000Y with an unknown birth date is a default, not a newborn; newborns are written in days
-    return years if years <= 120 and not (number == 0 and match[2] == "Y") else None
-
-
 def age_gate(facts: HeaderFacts, *, youngest: float, accept_unknown: bool) -> Gate:
     """Younger than the intended use is rejected; unknown is rejected unless the rule allows it, then flagged."""
-    years = age_in_years(facts)
+    years = age_years(facts.birth_date.reveal(), facts.patient_age, facts.study_date)
     if years is None:
         if accept_unknown:
             return Gate("age", Outcome.FLAG, "age_unknown", "patient age unknown")
@@ -163,10 +144,3 @@ def contrast_gate(values: NDArray[np.float32], *, saturated: float) -> Gate:
     if white > saturated:
         return Gate("contrast", Outcome.FLAG, "saturated", f"{white:.0%} of the middle of the picture is clipped to white")
     return Gate("contrast", Outcome.PASS)
-
-
-def _date(text: str) -> dt.date | None:
-    try:
-        return dt.datetime.strptime(text.strip().replace(".", ""), "%Y%m%d").date()
-    except ValueError:
-        return None

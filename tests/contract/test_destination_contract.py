@@ -87,6 +87,7 @@ NEW_KIND = '''
 from pydantic import Field
 
 from dicom_node.core.artifact import DICOM
+from dicom_node.core.delivery import Outcome, Receipt
 from dicom_node.delivery.settings import DestinationSettings
 
 MEDIA_TYPES = (DICOM,)

@@ -62,8 +62,8 @@ def chest(rows: int, columns: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8
 
 def radiograph(
     *,
-    rows: int = 512,
-    columns: int = 448,
+    rows: int = 256,
+    columns: int = 224,
     sop_class: str = DX,
     charset: str | list[str] | None = "ISO_IR 100",
     name: str = "Muller^Jorg",
@@ -121,6 +121,7 @@ def radiograph(
     ds.PixelData = values.tobytes()
     with pydicom.config.disable_value_validation():
         for keyword, value in elements.items():
+            ds.pop(keyword, None)  # an element made before would still check its value
             setattr(ds, keyword, value)
     for keyword in strip:
         delattr(ds, keyword)

@@ -99,8 +99,12 @@ def test_a_server_keeps_one_report_over_runs_and_never_loses_a_persons_change(se
     final = {"resourceType": "DiagnosticReport", "status": "final", "code": {"text": "Chest"}, "conclusion": "Clear."}
     ris = httpx.post(f"{server}/DiagnosticReport", json=final, trust_env=False).json()
 
+    statuses = []
     for artifact in (report(1), report(1), report(2, findings=refused()), report(3)):
         assert fhir_rest.send(artifact, settings).outcome is Outcome.DELIVERED
+        statuses.append(sorted(o["status"] for o in held(server, "Observation")))
+    first = ["preliminary"] * 3
+    assert statuses == [first, first, ["entered-in-error"] * 2 + ["preliminary"], first]
     (ours,) = [r for r in held(server, "DiagnosticReport") if r["id"] != ris["id"]]
     assert ours["status"] == "partial"
     assert ours["identifier"][1]["value"] == "rn_" + "3" * 32
@@ -127,12 +131,12 @@ def test_a_change_between_reading_and_writing_is_not_overwritten(server: str, mo
     fhir_rest.send(report(1), settings)
     plain = fhir_rest.fitted
 
-    def meanwhile(bundle: Any, found: Any) -> Any:
+    def meanwhile(bundle: Any, found: Any, dropped: Any) -> Any:
         (ours,) = held(server, "DiagnosticReport")
         httpx.put(
             f"{server}/DiagnosticReport/{ours['id']}", json={**ours, "conclusion": "Mine."}, trust_env=False
         ).raise_for_status()
-        return plain(bundle, found)
+        return plain(bundle, found, dropped)
 
     monkeypatch.setattr(fhir_rest, "fitted", meanwhile)
     with pytest.raises(HttpFailure) as caught:

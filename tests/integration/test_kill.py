@@ -25,7 +25,7 @@ def studies(count: int) -> list[Dataset]:
     made = []
     for seed in range(count):
         image, _, _ = chest_phantom(seed=seed % 5, size=512, abnormal=bool(seed % 2))
-        made.append(as_radiograph(image, seed=f"kill-{seed}", patient_id=f"KILL{seed:04d}", patient_name=f"Kill^Number{seed}"))
+        made.append(as_radiograph(image, seed=f"kill-{seed}", PatientID=f"KILL{seed:04d}", PatientName=f"Kill^Number{seed}"))
     return made
 
 

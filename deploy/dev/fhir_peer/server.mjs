@@ -65,7 +65,7 @@ async function transaction(bundle) {
 async function answerTo(request, body) {
   if (request.method === 'GET' && request.url === '/metadata') return [200, CAPABILITIES];
   if (request.method === 'POST' && request.url === '/') return body?.resourceType === 'Bundle' ? transaction(body) : [400, outcome('invalid', 'not a Bundle')];
-  const [result, resource] = await router.handleRequest({ method: request.method, url: request.url, headers: request.headers, body }, repository);
+  const [result, resource] = await router.handleRequest({ method: request.method, url: request.url, query: {}, headers: request.headers, body }, repository);
   return [STATUS[result.id] ?? 400, resource ?? result];
 }
 

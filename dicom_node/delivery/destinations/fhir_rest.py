@@ -14,7 +14,15 @@ from pydantic import Field, field_validator, model_validator
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
 from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout
-from dicom_node.delivery.fhir_update import ChangedBySomebodyElse, Json, SeveralHaveOurIdentifier, fitted, not_written, searches
+from dicom_node.delivery.fhir_update import (
+    ChangedBySomebodyElse,
+    Json,
+    SeveralHaveOurIdentifier,
+    dropped_results,
+    fitted,
+    not_written,
+    searches,
+)
 from dicom_node.delivery.settings import DestinationSettings
 
 MEDIA_TYPES = (FHIR,)
@@ -55,8 +63,9 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
     bundle: Json = json.loads(artifact.data)
     with _client(settings) as client:
         held = {position: _search(client, url) for position, url in searches(bundle).items()}
+        dropped = [there for reference in dropped_results(bundle, held) if (there := _read(client, reference)) is not None]
         try:
-            transaction = fitted(bundle, held)
+            transaction = fitted(bundle, held, dropped)
         except ChangedBySomebodyElse as error:
             raise HttpFailure(
                 f"The server's {error} was changed by somebody else: treated as feedback, not overwritten.",
@@ -120,6 +129,16 @@ def _token(settings: Settings) -> str:
         except OSError as error:
             raise HttpFailure(f"The token file cannot be read ({type(error).__name__}).", status=401, temporary=False) from error
     return ""
+
+
+def _read(client: httpx.Client, reference: str) -> Json | None:
+    """Return one resource; ``None`` when somebody has deleted it."""
+    try:
+        return _asked(client, "GET", f"/{reference}")
+    except HttpFailure as error:
+        if error.status in (404, 410):
+            return None
+        raise
 
 
 def _search(client: httpx.Client, url: str) -> list[Json]:

@@ -34,6 +34,8 @@ def build(context: ResultContext, variant: str) -> Artifact:
     role = "key_objects"
     picture = built_object(context, "secondary_capture")
     chosen = [reference(context.primary), *([identity(picture)] if picture is not None else [])]
+    for item in chosen:
+        item.Rows = item.Columns = 1  # highdicom takes for an image, not a composite, what has them; they are not written
     words = ". ".join((*context.disclaimer, report_text.headline(context), report_text.NOT_REVIEWED))
     selection = KeyObjectSelection(concept(codes.OF_INTEREST), chosen, observer_device_context=observer(context), description=words)
     note = KeyObjectSelectionDocument(

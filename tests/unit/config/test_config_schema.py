@@ -44,7 +44,7 @@ def test_every_reference_in_the_schema_exists() -> None:
 
 def test_the_settings_page_is_what_the_models_say() -> None:
     """docs/reference/settings.md is up to date: make it again with python -m dicom_node.config.reference."""
-    assert Path("docs/reference/settings.md").read_text(encoding="utf-8") == settings_reference()
+    assert (Path(__file__).resolve().parents[3] / "docs/reference/settings.md").read_text(encoding="utf-8") == settings_reference()
 
 
 def test_every_setting_has_a_meaning() -> None:

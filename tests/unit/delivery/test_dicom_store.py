@@ -103,9 +103,13 @@ def test_a_wrong_ae_title_of_the_pacs_is_told_as_such() -> None:
 
 def test_a_pacs_at_its_limit_is_tried_again() -> None:
     """A rejection for congestion is temporary."""
-    with quirky_pacs(maximum=1) as pacs, dicom_store._association(settings(pacs.port), [(Verification, ExplicitVRLittleEndian)]):
-        with pytest.raises(AssociationRejected, match="limit of associations") as caught:
-            dicom_store.send(artifact(), settings(pacs.port))
+    echo = [(Verification, ExplicitVRLittleEndian)]
+    with (
+        quirky_pacs(maximum=1) as pacs,
+        dicom_store._association(settings(pacs.port), echo),
+        pytest.raises(AssociationRejected, match="limit of associations") as caught,
+    ):
+        dicom_store.send(artifact(), settings(pacs.port))
     assert caught.value.temporary
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -47,9 +49,15 @@ def server() -> Iterator[Any]:
     made.server_close()
 
 
-def report(revision: int = 1, **made: Any) -> Artifact:
+@functools.cache
+def report(revision: int = 1) -> Artifact:
     run = request(run_key="rn_" + str(revision) * 32, revision=revision)
-    return diagnostic_report.build(context(run=run, **made), "")
+    return diagnostic_report.build(context(run=run), "")
+
+
+def refusal(revision: int) -> Artifact:
+    run = request(run_key="rn_" + str(revision) * 32, revision=revision)
+    return diagnostic_report.build(context(findings=refused(), run=run), "")
 
 
 def settings(url: str, **changes: Any) -> fhir_rest.Settings:
@@ -78,10 +86,17 @@ def test_the_same_report_again_writes_nothing(server: Any) -> None:
 
 
 def test_updates_say_which_version_they_replace(server: Any) -> None:
-    """Every update of a known resource carries If-Match."""
+    """Every update of a known resource carries If-Match, and a refusal leaves no value of the earlier run standing."""
     place, memory = server
     fhir_rest.send(report(1), place)
-    fhir_rest.send(report(2, findings=refused()), place)
+    gone = next(
+        key for key, held in memory.resources["Observation"].items() if held["code"]["coding"][0]["display"] == "Tuberculosis"
+    )
+    del memory.resources["Observation"][gone]  # a deleted one is nobody's trouble
+    fhir_rest.send(refusal(2), place)
+    values = {o["code"]["coding"][0]["display"]: o["status"] for o in memory.resources["Observation"].values()}
+    assert values.pop("Abnormal") == "entered-in-error"
+    assert list(values.values()) == ["preliminary"]
     updates = [
         e["request"]
         for e in memory.transactions[1]["entry"]
@@ -167,7 +182,6 @@ def test_no_answer_or_garbage_is_tried_again(told: Any) -> None:
 
 def test_a_server_that_is_down_or_slow_is_tried_again() -> None:
     """Refused connections and silence are temporary."""
-    import time
 
     def slow(method: str, path: str, body: bytes) -> tuple[int, Any]:
         time.sleep(1)

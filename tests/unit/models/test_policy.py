@@ -52,16 +52,21 @@ def test_pneumonia_that_the_first_gate_takes_is_missed_unless_flagged_counts() -
 def test_both_promises_hold_together_in_at_least_94_percent_of_repeats() -> None:
     rng = np.random.default_rng(5)
     repeats, n = 2000, 150
-    held = 0
+    held = silent = 0
     for _ in range(repeats):
         tb_tb, tb_pn, pn_pn = rng.normal(3, 1, n), rng.normal(-1, 1, n), rng.normal(2, 1, n)
         labels = np.array(["TB"] * n + ["PN"] * n)
-        policy = fit_policy(np.concatenate([tb_tb, tb_pn]), np.concatenate([np.zeros(n), pn_pn]), labels)
+        try:
+            policy = fit_policy(np.concatenate([tb_tb, tb_pn]), np.concatenate([np.zeros(n), pn_pn]), labels)
+        except Infeasible:  # said so, so no promise was made
+            silent += 1
+            continue
         # true sensitivities of the fitted thresholds, in closed form
         first = 1 - _phi(policy.tau_tb - 3)
         second = _phi(policy.tau_tb + 1) * (1 - _phi(policy.tau_pn - 2))
         held += first >= 0.90 and second >= 0.85
-    assert held / repeats >= 0.94
+    assert silent / repeats <= 0.02
+    assert held / (repeats - silent) >= 0.94
 
 
 def test_the_naive_sweep_misses_its_target_about_every_second_time() -> None:

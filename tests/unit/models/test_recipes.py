@@ -11,7 +11,7 @@ import pytest
 from models.bundle import load_bundle
 from models.recipes import cxr_tb, lungs_cxr
 from models.training import chest_set
-from models.training.data import part_of, read_index
+from models.training.data import Row, part_of, read_index
 from models.training.loop import LoopSettings
 from tests.factories.bundles import write_research_set
 
@@ -27,9 +27,15 @@ def lungs(research_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = argparse.Namespace(data=research_set, out=out, date="2026-01-01")
     rows = [row for row in read_index(research_set) if row.lung_mask]
     learn = [row for row in rows if row.part in ("train", "selection")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lungs_cxr, "PREPROCESSING", {**lungs_cxr.PREPROCESSING, "size": 64})
+        return _lung_bundle(research_set, out, options, learn, rows)
+
+
+def _lung_bundle(research_set: Path, out: Path, options: argparse.Namespace, learn: list[Row], rows: list[Row]) -> Path:
     images, masks = lungs_cxr.prepare_pairs(research_set, learn, lungs_cxr.PREPROCESSING)
     mean, std = float(images.mean()), float(images.std())
-    net, history = lungs_cxr.fit(images, masks, learn, mean, std, LoopSettings(4, 5e-3), 6)
+    net, history = lungs_cxr.fit(images, masks, learn, mean, std, LoopSettings(3, 1e-2), 4)
     lungs_cxr.write(options, net, mean, std, history, rows)
     return out
 

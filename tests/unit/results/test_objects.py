@@ -213,7 +213,7 @@ def test_the_drawn_region_is_that_of_the_map(tmp_path: Path) -> None:
 
 
 def test_the_report_carries_numbers_decision_policy_and_caveats(tmp_path: Path) -> None:
-    """Probability, thresholds, decision, not-assessed classes, policy, guarantee, flag, evidence and disclaimer are all in the tree."""
+    """Numbers, decision, not-assessed classes, policy, guarantee, flag, evidence and disclaimer are all in the tree."""
     context = make.finished(tmp_path)
     (artifact,) = build_results(context, ("structured_report",))
     items = list(walk(opened(artifact)))

@@ -229,9 +229,14 @@ def test_reasons_never_show_what_identifies_a_person() -> None:
         birth_date=Phi("19770707"), accession_number=Phi("SECRET5"),
     )  # fmt: skip
     when = {
-        "patient_id": "A", "patient_name": "SECRET2^X", "study_description": "SECRET3", "series_description": "Q", "min_age_years": 99,
-    }  # fmt: skip
-    for conditions in (when, {k: v for k, v in when.items() if k in ("patient_name", "study_description")}):
+        "patient_id": "A",
+        "patient_name": "SECRET2^X",
+        "study_description": "SECRET3",
+        "series_description": "Q",
+        "min_age_years": 99,
+    }
+    matching = {key: when[key] for key in ("patient_name", "study_description")}
+    for conditions in (when, matching):
         text = repr(decide(secret, rules=(rule(when=conditions),)).reasons)
         assert "SECRET" not in text
         assert "1977" not in text

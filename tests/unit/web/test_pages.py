@@ -9,13 +9,10 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from dicom_node.config.model import NodeSettings
 from dicom_node.store import tables
 from dicom_node.store.connect import default_url, open_database
 from dicom_node.store.story import tell
 from dicom_node.web.app import make_app
-
-SETTINGS = NodeSettings.model_validate({"site": {"name": "Hospital", "timezone": "UTC"}})
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ def database(tmp_path: Path) -> sa.Engine:
 def client(database: sa.Engine, ages: dict[str, float] | None = None) -> TestClient:
     """Return a client of the pages; ``ages`` are the heartbeats'."""
     beats = {"receive": 0.5, "work": 0.5, "web": 0.5} if ages is None else ages
-    return TestClient(make_app(database, SETTINGS, lambda: beats, 10.0), raise_server_exceptions=False)
+    return TestClient(make_app(database, "Hospital", lambda: beats, 10.0), raise_server_exceptions=False)
 
 
 def test_story_page_tells_why_and_shows_no_uid(database: sa.Engine) -> None:
@@ -89,6 +86,6 @@ def test_an_error_page_names_the_kind_only(database: sa.Engine) -> None:
     def broken() -> dict[str, float]:
         raise KeyError("Doe^John")
 
-    page = TestClient(make_app(database, SETTINGS, broken, 10.0), raise_server_exceptions=False).get("/")
+    page = TestClient(make_app(database, "Hospital", broken, 10.0), raise_server_exceptions=False).get("/")
     assert page.status_code == 500
     assert page.text == "internal error: KeyError"
