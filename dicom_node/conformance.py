@@ -1,6 +1,6 @@
 """The tables of the conformance statement, from the code: ``python -m dicom_node.conformance`` writes them into the document.
 
-The document holds each table between ``<!-- table: NAME -->`` and ``<!-- end -->``; a test compares it with what this module renders.
+The document holds each table between ``<!-- table: NAME -->`` and ``<!-- end -->``; a test compares the two.
 """
 
 from __future__ import annotations

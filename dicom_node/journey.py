@@ -127,7 +127,13 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
     read = tuple(i.sop_instance_uid for i in selection.read)
     last = runs.latest_run(connection, study.study_key, rule.pipeline)
     if last is not None and set(last.read) == set(read) and last.study_revision == study.revision:
-        tell(connection, study.study_key, "routing", "run.unneeded", f"{rule.pipeline}: what arrived changes none of the images read.")
+        tell(
+            connection,
+            study.study_key,
+            "routing",
+            "run.unneeded",
+            f"{rule.pipeline}: what arrived changes none of the images read.",
+        )
         return
     revision = runs.next_revision(connection, study.study_key, rule.pipeline)
     request = RunRequest(
@@ -175,7 +181,9 @@ def analyse(rooms: Rooms, process: PipelineProcess, key: str) -> None:
     started = time.monotonic()
     selection = _selection(stored, study)
     if stored.refusal:
-        findings = Findings(pipeline=stored.request.pipeline, not_read=stored.not_read, abstention=Abstention(stored.refusal, stored.detail))
+        findings = Findings(
+            pipeline=stored.request.pipeline, not_read=stored.not_read, abstention=Abstention(stored.refusal, stored.detail)
+        )
     else:
         findings_or_none = _run_pipeline(rooms, process, stored, study, selection, folder)
         if findings_or_none is None:
@@ -252,7 +260,15 @@ def plan(rooms: Rooms, key: str) -> None:
         if stored.state in runs.ACTIVE:
             runs.finish_run(connection, key, findings.status, line)
             tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
-    log.event("run.planned", run=key, study=request.study_key, pipeline=request.pipeline, state=findings.status, zone=line["zone"], code=line["code"])
+    log.event(
+        "run.planned",
+        run=key,
+        study=request.study_key,
+        pipeline=request.pipeline,
+        state=findings.status,
+        zone=line["zone"],
+        code=line["code"],
+    )
 
 
 def _outcome(findings: Findings, line: Mapping[str, Any]) -> str:
@@ -285,6 +301,7 @@ def _selection(stored: runs.StoredRun, study: Study) -> Selection:
 
 def register(rooms: Rooms, process: PipelineProcess) -> None:
     """Declare the workflows. Their ids are ``run:<run_key>`` and ``dlv:<delivery_id>:<attempt>``."""
+
     @port.step("analyse")
     def analyse_step(key: str) -> None:
         analyse(rooms, process, key)
@@ -306,7 +323,9 @@ def register(rooms: Rooms, process: PipelineProcess) -> None:
     @port.step("attempt")
     def attempt_step(delivery_id: str, attempt: int) -> None:
         receipt = delivery.attempt_delivery(rooms.database, delivery_id, attempt, rooms.settings.destinations, rooms.home.results)
-        delivery.settle_delivery(rooms.database, delivery_id, attempt, receipt, rooms.settings.destinations, rooms.port.submit_delivery)
+        delivery.settle_delivery(
+            rooms.database, delivery_id, attempt, receipt, rooms.settings.destinations, rooms.port.submit_delivery
+        )
 
     @port.workflow("deliver")
     def deliver(delivery_id: str, attempt: int) -> None:
@@ -338,4 +357,3 @@ def sweep_unfinished(rooms: Rooms) -> int:
 
 def _is_old(stored: runs.StoredRun) -> bool:
     return time.time() - stored.request.requested_at.timestamp() > 5
-

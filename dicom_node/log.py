@@ -9,8 +9,11 @@ import time
 
 #: The only fields a line may carry. Names, identifiers, accession numbers, birth dates, UIDs and pixels are never among them.
 ALLOWED = frozenset(
-    "study run pipeline rule bundle policy state decision zone code reason room role port pid peer calling_ae called_ae address "
-    "destination kind outcome attempt seconds status count size error file line host path delivery signal version next_s".split()
+    (
+        *("study", "run", "pipeline", "rule", "bundle", "policy", "state", "decision", "zone", "code", "reason", "room", "role"),
+        *("port", "pid", "peer", "calling_ae", "called_ae", "address", "destination", "kind", "outcome", "attempt", "seconds"),
+        *("status", "count", "size", "error", "file", "line", "host", "path", "delivery", "signal", "version", "next_s"),
+    )
 )
 
 

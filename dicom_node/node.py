@@ -179,7 +179,9 @@ def run_web(home: Home, settings: NodeSettings) -> None:
 
     database = prepare(home, settings)
     app = make_app(database, settings.site.name, lambda: last_beats(home), STALE_SECONDS)
-    server = uvicorn.Server(uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="critical", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="critical", access_log=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     log.event("web.started", port=settings.web.port, pid=os.getpid())

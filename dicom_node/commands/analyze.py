@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import models.bundle
-
 from dicom_node.commands.read_paths import read_studies
 from dicom_node.core.errors import BundleError, UsageError
 from dicom_node.core.run import Priority, Release, RunRequest, Selection, run_key
@@ -34,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pipeline", required=True, help="pipeline, by its file name, e.g. cxr_tb")
     parser.add_argument("--out", type=Path, required=True, help="folder for the result objects")
     parser.add_argument("--policy", default="screening", help="operating point of the bundle; default screening")
-    parser.add_argument("--bundle", type=Path, action="append", default=[], help="a bundle folder to use instead of the shipped one")
+    parser.add_argument(
+        "--bundle", type=Path, action="append", default=[], help="a bundle folder to use instead of the shipped one"
+    )
     parser.add_argument("--timestamp", help="time of the run, ISO 8601; default: the newest date and time in the images")
     parser.add_argument("--json", action="store_true", help="print one JSON object a study")
 
@@ -58,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def analyze(study: Study, pipeline_name: str, policy: str, bundle_folders: tuple[Path, ...], out: Path, stamp: dt.datetime | None) -> dict[str, Any]:
+def analyze(
+    study: Study, pipeline_name: str, policy: str, bundle_folders: tuple[Path, ...], out: Path, stamp: dt.datetime | None
+) -> dict[str, Any]:
     """Analyse one study as the node would, revision 1, and write every object that it would make.
 
     Raises
@@ -93,7 +96,12 @@ def analyze(study: Study, pipeline_name: str, policy: str, bundle_folders: tuple
         bundles={name: str(path) for name, path in chosen.folders.items()},
     )
     context = ResultContext(
-        run=request, findings=findings, study=study, settings=ResultsSettings(), timezone=dt.UTC, unvalidated=is_unvalidated(findings)
+        run=request,
+        findings=findings,
+        study=study,
+        settings=ResultsSettings(),
+        timezone=dt.UTC,
+        unvalidated=is_unvalidated(findings),
     )
     objects = []
     out.mkdir(parents=True, exist_ok=True)

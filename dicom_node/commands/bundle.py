@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import models.bundle
-
 from dicom_node.inference.bundles import SHIPPED
 
 
@@ -36,7 +35,13 @@ def run(options: argparse.Namespace) -> int:
             failed = True
             print(f"{folder}: {error}")
             continue
-        facts = {"name": bundle.name, "version": bundle.version, "evidence": bundle.evidence, "sha256": bundle.sha256, "folder": str(folder)}
+        facts = {
+            "name": bundle.name,
+            "version": bundle.version,
+            "evidence": bundle.evidence,
+            "sha256": bundle.sha256,
+            "folder": str(folder),
+        }
         if options.action == "list" and options.json:
             print(json.dumps(facts))
         else:

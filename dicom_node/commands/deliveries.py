@@ -13,7 +13,9 @@ from dicom_node.delivery.step import list_deliveries, retry_dead
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("action", nargs="?", choices=("list", "retry"), default="list", help="list (default), or retry given-up ones")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "retry"), default="list", help="list (default), or retry given-up ones"
+    )
     parser.add_argument("delivery", nargs="*", help="with retry: delivery keys (dl_…); default: all that were given up")
     parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
     parser.add_argument("--state", action="append", default=[], help="only this state, e.g. dead, waiting, withheld")
@@ -30,10 +32,23 @@ def run(options: argparse.Namespace) -> int:
             rows = list_deliveries(connection, states=options.state, destination=options.destination)
     for row in rows:
         if options.json:
-            shown = ("delivery_id", "study_key", "run_key", "role", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail")
+            shown = (
+                "delivery_id",
+                "study_key",
+                "run_key",
+                "role",
+                "destination",
+                "state",
+                "attempt",
+                "next_attempt_utc",
+                "done_utc",
+                "detail",
+            )
             print(json.dumps({name: getattr(row, name) for name in shown}, ensure_ascii=False))
         else:
-            print(f"{row.delivery_id}  {row.study_key}  {row.role:<24} -> {row.destination:<12} {row.state:<18} {row.detail}".rstrip())
+            print(
+                f"{row.delivery_id}  {row.study_key}  {row.role:<24} -> {row.destination:<12} {row.state:<18} {row.detail}".rstrip()
+            )
     return 0
 
 

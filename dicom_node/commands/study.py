@@ -39,7 +39,11 @@ def told(story: dict[str, Any]) -> list[str]:
     for run_row in story["runs"]:
         lines += ["", f"run {run_row['run_key']}  {run_row['pipeline']}  result {run_row['revision']}  {run_row['state']}"]
         summary = run_row["summary"] or {}
-        lines += [f"  {key}: {summary[key]}" for key in ("headline", "reason", "zone", "probabilities", "bundle", "policy") if summary.get(key)]
+        lines += [
+            f"  {key}: {summary[key]}"
+            for key in ("headline", "reason", "zone", "probabilities", "bundle", "policy")
+            if summary.get(key)
+        ]
     if story["deliveries"]:
         lines.append("")
     for item in story["deliveries"]:

@@ -26,7 +26,11 @@ def _own(key: str, text: str) -> Reason:
 
 _ALL = (
     Reason("unsupported_object", codes.OBJECT_TYPES_NOT_SUPPORTED, "No image of a kind that this pipeline reads."),
-    Reason("unsupported_transfer_syntax", codes.OBJECT_TYPES_NOT_SUPPORTED, "The image is compressed in a way that cannot be decoded here."),
+    Reason(
+        "unsupported_transfer_syntax",
+        codes.OBJECT_TYPES_NOT_SUPPORTED,
+        "The image is compressed in a way that cannot be decoded here.",
+    ),
     Reason("unreadable", codes.OBJECTS_INCORRECTLY_FORMATTED, "The object cannot be read: it is damaged or not valid DICOM."),
     Reason("unreadable_pixels", codes.OBJECTS_INCORRECTLY_FORMATTED, "The pixel data is missing, cut off or cannot be decoded."),
     Reason("incomplete_series", codes.OBJECT_SET_INCOMPLETE, "Images are missing from the series."),

@@ -187,7 +187,9 @@ class Findings:
             bundles=tuple(BundleRef(**b) for b in data["bundles"]),
             flags=tuple(Flag(**f) for f in data["flags"]),
             abstention=Abstention(**data["abstention"]) if data["abstention"] else None,
-            maps=tuple(SaliencyMap(**{**m, "method": Code(*m["method"])}, values=arrays[f"map{n}"]) for n, m in enumerate(data["maps"])),
+            maps=tuple(
+                SaliencyMap(**{**m, "method": Code(*m["method"])}, values=arrays[f"map{n}"]) for n, m in enumerate(data["maps"])
+            ),
             lungs=LungMask(lungs["sop_instance_uid"], arrays["lungs"], BundleRef(**lungs["bundle"])) if lungs else None,
             provenance=data["provenance"],
         )

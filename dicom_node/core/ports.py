@@ -1,4 +1,4 @@
-"""The Protocols that a new file fulfils: Pipeline, Output, Destination. A *kind* is a module; its file name is the word in the YAML."""
+"""The Protocols that a new file fulfils: Pipeline, Output, Destination. A kind is a module named by its file."""
 
 from __future__ import annotations
 

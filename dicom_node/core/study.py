@@ -1,6 +1,6 @@
 """Instance, Series, Study: the header facts that decisions need, and where each file lies.
 
-Facts are what the header says, stripped of padding; an absent or empty element is ``""``, ``()`` or ``None``: *unknown*, never a guess.
+Facts are what the header says, stripped of padding; an absent or empty element is ``""``, ``()`` or ``None``: unknown.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ def listens(port: int) -> bool:
 class Process:
     """A child process with its output in a file."""
 
-    def __init__(self, command: Sequence[str | Path], log: Path, *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str | Path], log: Path, *, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> None:
         self._log = log.open("wb")
         self.popen = subprocess.Popen(
             [str(part) for part in command], stdout=self._log, stderr=subprocess.STDOUT, cwd=cwd, env={**os.environ, **(env or {})}

@@ -31,7 +31,9 @@ def write_answers(out: Path, name: str, story: dict[str, Any], results: Path, ba
     for item in story["artifacts"]:
         source = results / item["storage_key"]
         if source.suffix == ".json":
-            (folder / "fhir.json").write_text(json.dumps(json.loads(source.read_bytes()), indent=2, ensure_ascii=False), encoding="utf-8")
+            (folder / "fhir.json").write_text(
+                json.dumps(json.loads(source.read_bytes()), indent=2, ensure_ascii=False), encoding="utf-8"
+            )
         elif source.suffix == ".hl7":
             (folder / "oru.txt").write_bytes(source.read_bytes().replace(b"\r", b"\n"))
     (folder / "story.json").write_text(json.dumps(story, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
@@ -62,5 +64,3 @@ def _lines(item: Dataset, depth: int) -> list[str]:
 
 def _slug(text: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in text).lower().split())
-
-

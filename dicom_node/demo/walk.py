@@ -138,7 +138,10 @@ def _line(name: str, story: dict[str, Any], back: Sequence[Dataset], sent: float
     summary.update(
         sample=name,
         objects=[{"sop_class": d.SOPClassUID.name, "sop_instance_uid": d.SOPInstanceUID} for d in back],
-        deliveries=[{"output": d["role"], "destination": d["destination"], "state": d["state"], "detail": d["detail"]} for d in story["deliveries"]],
+        deliveries=[
+            {"output": d["role"], "destination": d["destination"], "state": d["state"], "detail": d["detail"]}
+            for d in story["deliveries"]
+        ],
         seconds_from_last_store_to_stored_back=seconds,
         quiet_seconds=quiet,
     )
@@ -153,9 +156,15 @@ def _told(line: dict[str, Any]) -> str:
 
 def _problems(lines: Sequence[dict[str, Any]]) -> list[str]:
     expected = ("analysed", "analysed", "not_analysed")
-    wrong = [f"{line['sample']}: {line['status']}" for line, status in zip(lines, expected, strict=True) if line["status"] != status]
+    wrong = [
+        f"{line['sample']}: {line['status']}" for line, status in zip(lines, expected, strict=True) if line["status"] != status
+    ]
     for line in lines:
-        wrong += [f"{line['sample']}: {d['output']} to {d['destination']}: {d['detail']}" for d in line["deliveries"] if d["state"] == "dead"]
+        wrong += [
+            f"{line['sample']}: {d['output']} to {d['destination']}: {d['detail']}"
+            for d in line["deliveries"]
+            if d["state"] == "dead"
+        ]
         if not line["objects"]:
             wrong.append(f"{line['sample']}: nothing came back into the PACS")
     return wrong

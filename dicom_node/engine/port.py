@@ -60,10 +60,28 @@ class Port:
         self, connection: sa.Connection, delivery_id: str, attempt: int, destination: str, priority: int, delay_seconds: float
     ) -> None:
         """Queue one attempt in the caller's transaction; a delayed one holds no slot while it waits."""
-        self._put(connection, "deliver", DELIVERIES, f"dlv:{delivery_id}:{attempt}", priority, destination, delay_seconds, delivery_id, attempt)
+        self._put(
+            connection,
+            "deliver",
+            DELIVERIES,
+            f"dlv:{delivery_id}:{attempt}",
+            priority,
+            destination,
+            delay_seconds,
+            delivery_id,
+            attempt,
+        )
 
     def _put(
-        self, connection: sa.Connection, name: str, queue: str, workflow_id: str, priority: int, partition: str, delay: float, *args: Any
+        self,
+        connection: sa.Connection,
+        name: str,
+        queue: str,
+        workflow_id: str,
+        priority: int,
+        partition: str,
+        delay: float,
+        *args: Any,
     ) -> None:
         options: dict[str, Any] = {
             "workflow_name": name,

@@ -25,7 +25,9 @@ class Timers:
             except Exception as error:
                 log.event("timer.failed", kind=name, error=type(error).__name__)
 
-        self._scheduler.add_job(guarded, "interval", seconds=seconds, id=name, max_instances=1, coalesce=True, misfire_grace_time=None)
+        self._scheduler.add_job(
+            guarded, "interval", seconds=seconds, id=name, max_instances=1, coalesce=True, misfire_grace_time=None
+        )
 
     def start(self) -> None:
         """Start beating."""

@@ -140,11 +140,12 @@ def stored_values(ds: Dataset) -> tuple[NDArray[Any], dict[str, Any]]:
     }
     if not uid.is_valid or not uid.is_transfer_syntax:
         raise UnsupportedTransferSyntax("The transfer syntax is missing or unknown.")
+    containers = not uid.is_encapsulated or uid == RLELossless  # whole containers: what lies beside the stored bits is cut below
+    if containers:
+        options["bits_stored"] = allocated
     values, decoder = _compressed(data, uid, options) if uid.is_encapsulated else _native(data, uid, options)
     record = {"transfer_syntax": str(uid), "decoder": decoder, "bits_stored": stored, "signed": bool(signed)}
-    return _only_stored_bits(
-        values, allocated, stored, high, bool(signed), encapsulated=uid.is_encapsulated and uid != RLELossless
-    ), record
+    return _only_stored_bits(values, allocated, stored, high, bool(signed), containers=containers), record
 
 
 def lossless_pixels(ds: Dataset) -> NDArray[Any]:
@@ -265,11 +266,12 @@ def _compressed(data: bytes, uid: UID, options: dict[str, Any]) -> tuple[NDArray
 
 
 def _only_stored_bits(
-    values: NDArray[Any], allocated: int, stored: int, high: int, signed: bool, *, encapsulated: bool
+    values: NDArray[Any], allocated: int, stored: int, high: int, signed: bool, *, containers: bool
 ) -> NDArray[Any]:
     """Cut away overlay planes and rubbish beside the stored bits, and extend the sign (PS3.5 8.1.1)."""
-    if stored == allocated or encapsulated:
+    if stored == allocated or not containers:
         return values  # JPEG codecs carry the stored bits only
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)  # big endian arrives as big-endian dtype
     width = values.dtype.itemsize * 8
     unsigned = values.view(np.dtype(f"u{values.dtype.itemsize}"))
     moved = (unsigned << (width - 1 - high)).astype(unsigned.dtype)

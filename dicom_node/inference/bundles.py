@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import models.bundle
-
 from dicom_node.inference.settings import InferenceSettings
 
 #: The bundles that come with the package.
@@ -28,7 +27,11 @@ class ChosenBundles:
 
 
 def choose(
-    needs: tuple[str, ...], versions: Mapping[str, str], roots: tuple[Path, ...], policy: str, named: Mapping[str, Path] | None = None
+    needs: tuple[str, ...],
+    versions: Mapping[str, str],
+    roots: tuple[Path, ...],
+    policy: str,
+    named: Mapping[str, Path] | None = None,
 ) -> ChosenBundles:
     """Find and verify the bundles a pipeline needs; the first one decides and holds the policy. ``named`` folders win."""
     folders: dict[str, Path] = {}

@@ -119,7 +119,9 @@ def count_resubmission(connection: sa.Connection, run_key: str) -> int:
 
 def finish_run(connection: sa.Connection, run_key: str, state: str, summary: dict[str, Any] | None) -> None:
     """Write the outcome; repeating it changes nothing."""
-    connection.execute(sa.update(run).where(run.c.run_key == run_key).values(state=state, summary=summary, finished_utc=time.time()))
+    connection.execute(
+        sa.update(run).where(run.c.run_key == run_key).values(state=state, summary=summary, finished_utc=time.time())
+    )
 
 
 def unfinished_runs(connection: sa.Connection) -> list[StoredRun]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import models.bundle
-
 from dicom_node.core.errors import BundleError, NodeError, PipelineError, StudyError
 from dicom_node.core.findings import Abstention, Findings
 from dicom_node.core.run import Selection

@@ -53,6 +53,8 @@ _REQUEST = (
     *("ScheduledProcedureStepID", "ScheduledProcedureStepDescription", "ScheduledProtocolCodeSequence"),
 )
 _REPORTS = ("SR", "KO")
+#: Defined terms of unpaired parts that a chest radiograph bears (PS3.16 Annex L).
+_UNPAIRED = frozenset(("CHEST", "ABDOMEN", "TSPINE"))
 SERIES_OFFSET = {
     "secondary_capture": 1,
     "lung_segmentation": 2,
@@ -173,7 +175,8 @@ def _copy_identity(dataset: Dataset, context: ResultContext) -> None:
         dataset.RequestAttributesSequence = Sequence(items)
     if source.get("BodyPartExamined"):
         dataset.BodyPartExamined = source.BodyPartExamined
-    elif dataset.Modality != "SEG":  # Type 2C where the body part may be a paired one (PS3.3 C.7.3.1)
+    unpaired = str(source.get("BodyPartExamined") or "").strip().upper() in _UNPAIRED
+    if dataset.Modality != "SEG" and not unpaired:  # Type 2C where the body part may be a paired one (PS3.3 C.7.3.1)
         dataset.Laterality = source.get("Laterality") or ""
     if "FrameOfReferenceUID" not in dataset:  # Type 2C without Image Orientation (Patient), PS3.3 C.7.6.1
         dataset.PatientOrientation = list(context.orientation)

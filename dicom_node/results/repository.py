@@ -69,7 +69,15 @@ def load_artifacts(connection: sa.Connection, results_root: Path, run_key: str) 
     """Return the artifacts of a run with their bytes, in order of role."""
     rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key).order_by(artifact.c.role))
     return tuple(
-        Artifact(row.run_key, row.role, row.media_type, row.identifier, (results_root / row.storage_key).read_bytes(), row.sop_class_uid, row.refusal)
+        Artifact(
+            run_key=row.run_key,
+            role=row.role,
+            media_type=row.media_type,
+            identifier=row.identifier,
+            data=(results_root / row.storage_key).read_bytes(),
+            sop_class_uid=row.sop_class_uid,
+            refusal=row.refusal,
+        )
         for row in rows
     )
 

@@ -24,8 +24,16 @@ class _Rows:
             yield _by(connection, "dicom_node_studies", "Studies by state.", "state", tables.study.c.state)
             yield _by(connection, "dicom_node_instances", "Received instances by state.", "state", tables.instance.c.state)
             yield _by(connection, "dicom_node_runs", "Runs by state.", "state", tables.run.c.state)
-            yield _by(connection, "dicom_node_refused_objects", "Objects refused at the door, by DIMSE status.", "status", tables.refused_object.c.status)
-            deliveries = GaugeMetricFamily("dicom_node_deliveries", "Deliveries by destination and state.", labels=["destination", "state"])
+            yield _by(
+                connection,
+                "dicom_node_refused_objects",
+                "Objects refused at the door, by DIMSE status.",
+                "status",
+                tables.refused_object.c.status,
+            )
+            deliveries = GaugeMetricFamily(
+                "dicom_node_deliveries", "Deliveries by destination and state.", labels=["destination", "state"]
+            )
             d = tables.delivery.c
             for name, state, count in connection.execute(
                 sa.select(d.destination, d.state, sa.func.count()).group_by(d.destination, d.state)
@@ -49,7 +57,7 @@ def _by(connection: sa.Connection, name: str, text: str, label: str, column: sa.
 
 
 def render_metrics(database: sa.Engine, beats: dict[str, float]) -> bytes:
-    """Return the metrics in Prometheus' text format. Labels are states, statuses and names from the configuration, never a patient."""
+    """Return the metrics in Prometheus' text format. Labels are states, statuses and configured names, never a patient."""
     registry = CollectorRegistry()
     registry.register(_Rows(database, beats))
     return generate_latest(registry)

@@ -17,5 +17,7 @@ class WebSettings(BaseModel):
     @classmethod
     def _loopback_only(cls, value: str) -> str:
         if value not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError(f'"{value}" is not a loopback address; the pages have no login, so they listen on 127.0.0.1, ::1 or localhost')
+            raise ValueError(
+                f'"{value}" is not a loopback address; the pages have no login, so they listen on 127.0.0.1, ::1 or localhost'
+            )
         return value

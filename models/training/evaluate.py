@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.data import Row
-from models.training.statistics import auc_by_patient, brier, calibration_error, clopper_pearson, mean_by_patient, reliability, wilson
+from models.training.statistics import (
+    auc_by_patient,
+    brier,
+    calibration_error,
+    clopper_pearson,
+    mean_by_patient,
+    reliability,
+    wilson,
+)
 
 Floats = NDArray[np.float64]
 

@@ -17,6 +17,7 @@ from pipelines.blocks.quality import Outcome, body_part_gate, matrix_gate, view_
 CR = "1.2.840.10008.5.1.4.1.1.1"
 DX_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
 DX_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 RADIOGRAPHS = frozenset({CR, DX_FOR_PRESENTATION, DX_FOR_PROCESSING})
 
 _COMPANION = re.compile(
@@ -68,7 +69,7 @@ def select_frontal(study: Study, *, accept_ap: bool, least: int, most: int) -> S
             leave(instance, "for_processing" if presented else "unsupported_object", alone or "For Processing image")
         elif word := companion_word(instance):
             leave(instance, "derived_image", word)
-        elif presented & set(instance.facts.source_instances):
+        elif (presented - {instance.sop_instance_uid}) & set(instance.facts.source_instances):
             leave(instance, "derived_image", "made from another image of the study")
     usable = [i for i in usable if i.sop_instance_uid not in refused]
 
@@ -112,6 +113,8 @@ def companion_word(instance: Instance) -> str:
 
 def _unusable(instance: Instance, accept_ap: bool, least: int, most: int) -> tuple[str, str]:
     facts = instance.facts
+    if instance.sop_class_uid.startswith(SECONDARY_CAPTURE):
+        return "unsupported_object", "Secondary Capture"
     if instance.sop_class_uid not in RADIOGRAPHS:
         return "unsupported_object", f"Modality {facts.modality[:16]}" if facts.modality else ""
     if facts.modality and facts.modality not in ("CR", "DX", "DR", "RG"):

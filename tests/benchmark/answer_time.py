@@ -1,4 +1,4 @@
-"""Seconds from the last C-STORE to the answer in the PACS: ``make bench``. Prints one table; wall times swing on a shared machine."""
+"""Seconds from the last C-STORE to the answer in the PACS: ``make bench``. Wall times swing on a shared machine."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 import yaml
 from pydicom import Dataset, dcmread
-from pydicom.filewriter import write_dataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from dicom_node import journey
 from dicom_node.config.load import load_settings
@@ -71,7 +71,9 @@ class _Here:
 class InProcessNode:
     """A node without processes. ``rule`` and ``destination`` change the one rule and the one destination."""
 
-    def __init__(self, folder: Path, rule: dict[str, Any] | None = None, destination: dict[str, Any] | None = None, **sections: Any) -> None:
+    def __init__(
+        self, folder: Path, rule: dict[str, Any] | None = None, destination: dict[str, Any] | None = None, **sections: Any
+    ) -> None:
         self.out = folder / "out"
         self.out.mkdir(parents=True)
         settings = {
@@ -91,7 +93,13 @@ class InProcessNode:
                 ]
             },
             "destinations": {
-                "pacs": {"kind": "folder", "path": str(self.out), "outputs": ALL_OUTPUTS, "allow_unvalidated": True, **(destination or {})}
+                "pacs": {
+                    "kind": "folder",
+                    "path": str(self.out),
+                    "outputs": ALL_OUTPUTS,
+                    "allow_unvalidated": True,
+                    **(destination or {}),
+                }
             },
             **sections,
         }

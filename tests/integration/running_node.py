@@ -30,7 +30,9 @@ SETTLED = ("done", "done_with_warning", "dead", "withheld", "cancelled")
 SENDER = "SENDER"
 
 
-def configuration(*, pacs_port: int, outputs: tuple[str, ...] = ("secondary_capture", "text_report"), **changes: Any) -> dict[str, Any]:
+def configuration(
+    *, pacs_port: int, outputs: tuple[str, ...] = ("secondary_capture", "text_report"), **changes: Any
+) -> dict[str, Any]:
     """Return a node.yaml as data: chest radiographs to cxr_tb, results to one PACS. ``changes`` replace rule values."""
     dicom_port, web_port = free_ports(2)
     rule = {

@@ -49,7 +49,16 @@ def companion(number: int, description: str, **elements: object) -> Dataset:
 def document(sop_class_uid: str, modality: str, name: str) -> Dataset:
     """Return an object of the study without pixels."""
     ds = chest(instance=name)
-    for keyword in ("PixelData", "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit"):
+    for keyword in (
+        "PixelData",
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+    ):
         delattr(ds, keyword)
     ds.SOPClassUID, ds.Modality = sop_class_uid, modality
     ds.SeriesInstanceUID = made_uid("clinic", name)
@@ -61,7 +70,9 @@ def test_late_lateral_presentation_state_and_dose_report_change_nothing(tmp_path
     node = InProcessNode(tmp_path, destination=TWO)
     node.answer(chest())
     assert node.sent() == ["secondary_capture", "text_report"]
-    late = chest(LATERAL, instance="lateral", ViewPosition="LL", SeriesInstanceUID=made_uid("clinic", "lateral"), SeriesDescription="Lateral")
+    late = chest(
+        LATERAL, instance="lateral", ViewPosition="LL", SeriesInstanceUID=made_uid("clinic", "lateral"), SeriesDescription="Lateral"
+    )
     for item in (
         late,
         document("1.2.840.10008.5.1.4.1.1.11.1", "PR", "state"),
@@ -163,7 +174,7 @@ def test_release_decides_what_leaves(tmp_path: Path, release: str, count: int) -
 
 
 def test_an_unvalidated_model_stays_inside_or_says_so(tmp_path: Path) -> None:
-    """Evidence below external: nothing is released, unless the destination allows it; then every object prints UNVALIDATED MODEL."""
+    """Evidence below external: nothing leaves, unless the destination allows it; then every object prints UNVALIDATED MODEL."""
     strict = InProcessNode(tmp_path / "strict", destination={"allow_unvalidated": False})
     story = strict.answer(chest())
     assert strict.sent() == []
@@ -180,7 +191,9 @@ def test_five_hundred_studies_of_2019_send_nothing(tmp_path: Path) -> None:
     """500 studies dated 2019 are received, not analysed, and 0 objects are sent."""
     node = InProcessNode(tmp_path, rule={"max_study_age_hours": 48})
     small = NORMAL[::12, ::12]
-    studies = [chest(small, seed=f"old{n}", StudyDate="20190304", AcquisitionDate="20190304", ContentDate="20190304") for n in range(500)]
+    studies = [
+        chest(small, seed=f"old{n}", StudyDate="20190304", AcquisitionDate="20190304", ContentDate="20190304") for n in range(500)
+    ]
     node.receive(*studies)
     node.work()
     stories = [node.story(str(s.StudyInstanceUID)) for s in studies]

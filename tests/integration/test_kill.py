@@ -68,7 +68,8 @@ def kill_and_count(node: RunningNode, pacs: OrthancPacs, count: int, kills: int,
         wrong["missing"] += sum((EXPECTED - kinds).values())
         wrong["twice"] += sum((kinds - EXPECTED).values())
         wrong["other patient"] += sum(d.PatientID != dataset.PatientID for d in back)
-    print(f"studies {count}, kills {done_kills}, missing {wrong['missing']}, twice {wrong['twice']}, other patient {wrong['other patient']}")
+    faults = ", ".join(f"{name} {wrong[name]}" for name in ("missing", "twice", "other patient"))
+    print(f"studies {count}, kills {done_kills}, {faults}")
     return +wrong
 
 

@@ -25,7 +25,7 @@ def marked(seed: str, **elements: object) -> object:
 
 
 def test_no_marker_in_logs_engine_metrics_pages_or_file_names(node: RunningNode, pacs: OrthancPacs) -> None:
-    """Analysed, refused, broken and conflicting studies leave names, numbers and UIDs nowhere but in images, results and their rows."""
+    """Analysed, refused, broken and conflicting studies leave no marker outside images, results and rows."""
     broken = marked("broken")
     broken.PixelData = broken.PixelData[:1000]  # type: ignore[attr-defined]
     good, child = marked("good"), marked("child", PatientBirthDate="20200101")

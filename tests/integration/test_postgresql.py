@@ -30,11 +30,21 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.chown(folder, "postgres", "postgres")
         prefix = ["runuser", "-u", "postgres", "--"]
     data = folder / "data"
-    subprocess.run([*prefix, binaries / "initdb", "-D", data, "-U", "node", "-A", "trust", "-E", "UTF8"], check=True, capture_output=True, cwd="/")
+    subprocess.run(
+        [*prefix, binaries / "initdb", "-D", data, "-U", "node", "-A", "trust", "-E", "UTF8"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
     (port,) = free_ports(1)
     options = f"-c listen_addresses={LOOPBACK} -c port={port} -c unix_socket_directories={folder}"
     log = folder / "log"
-    subprocess.run([*prefix, binaries / "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start"], check=True, capture_output=True, cwd="/")
+    subprocess.run(
+        [*prefix, binaries / "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
     wait_for("PostgreSQL", lambda: listens(port))
     yield f"postgresql+psycopg://node@{LOOPBACK}:{port}/postgres"
     subprocess.run([*prefix, binaries / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop"], check=True, capture_output=True, cwd="/")

@@ -83,7 +83,7 @@ SCRIPT = textwrap.dedent(
 
 
 def test_work_survives_kill_and_runs_once(tmp_path: Path) -> None:
-    """A rolled-back submission leaves nothing, a repeated id runs once, a delay holds, and kill -9 is taken up at the unfinished step."""
+    """A rolled-back submission is gone, a repeated id runs once, a delay holds, kill -9 is taken up at the unfinished step."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     first = subprocess.Popen([sys.executable, script, tmp_path, "first"], stdout=subprocess.PIPE, text=True)

@@ -18,7 +18,7 @@ IMAGE = Instance("1.1", "1.2.1", "1.3", "1.4", "1.5", "sha", "")
 STUDY = Study("st_x", "1.4", (IMAGE,))
 
 #: A pipeline that does what its policy says.
-PIPELINE = '''
+PIPELINE = """
 import os, time
 from pydantic import BaseModel
 from dicom_node.core.errors import PixelDataError
@@ -45,7 +45,7 @@ def run(study, selection, bundles, policy, settings):
     if policy == "bundle":
         raise BundleError("bundle nothing is damaged")
     return Findings(pipeline="obedient", read=("1.2.1",), headline=str(os.getpid()))
-'''
+"""
 
 
 @pytest.fixture
@@ -79,7 +79,9 @@ def test_findings_lie_in_the_folder_and_the_child_stays_warm(process: PipelinePr
 
 
 @pytest.mark.parametrize(("policy", "said"), [("die", "died"), ("hang", "longer than"), ("defect", "KeyError")])
-def test_a_failing_pipeline_is_an_error_and_the_next_job_runs(process: PipelineProcess, tmp_path: Path, policy: str, said: str) -> None:
+def test_a_failing_pipeline_is_an_error_and_the_next_job_runs(
+    process: PipelineProcess, tmp_path: Path, policy: str, said: str
+) -> None:
     """A death, a time-out and a defect are PipelineErrors without the library's words, and the next job runs."""
     process.run(job(tmp_path / "warm", "fine"), 60)
     with pytest.raises(PipelineError, match=said) as caught:

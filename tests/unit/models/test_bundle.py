@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleError, ChecksumMismatch, UnknownOperatingPoint, find_bundle, list_bundles, load_bundle, write_manifest
+from models.bundle import (
+    BundleError,
+    ChecksumMismatch,
+    UnknownOperatingPoint,
+    find_bundle,
+    list_bundles,
+    load_bundle,
+    write_manifest,
+)
 from tests.factories.bundles import write_bundle
 
 

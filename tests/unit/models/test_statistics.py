@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from models.training.statistics import auc, auc_by_patient, brier, calibration_error, clopper_pearson, mean_by_patient, reliability, wilson
+from models.training.statistics import (
+    auc,
+    auc_by_patient,
+    brier,
+    calibration_error,
+    clopper_pearson,
+    mean_by_patient,
+    reliability,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ def test_sqlite_is_opened_durable(tmp_path: Path) -> None:
     """Write-ahead log, full synchronisation, foreign keys."""
     database = open_database(default_url(tmp_path))
     with database.connect() as connection:
-        values = [connection.execute(sa.text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous", "foreign_keys")]
+        values = [
+            connection.execute(sa.text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
     assert values == ["wal", 2, 1]
     assert check_database(database)
 

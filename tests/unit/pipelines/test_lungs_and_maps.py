@@ -1,0 +1,123 @@
+"""Are these lungs; does this look like a chest; where does the energy of a map lie; what calibration does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from models.phantoms.cxr import chest_phantom
+from models.phantoms.other_views import abdomen, limb
+from pipelines.blocks.chest_template import AVERAGE_CHEST, likeness
+from pipelines.blocks.classify import _distance, _temperatures, calibrated
+from pipelines.blocks.lungs import LungFacts, LungLimits, implausible, measure, not_frontal
+from pipelines.blocks.prepare_cxr import prepare
+from pipelines.blocks.saliency import border_share, place
+
+GOOD = LungFacts(area=0.3, side=0.45, main=1.0, height=0.7, confidence=0.95, contrast=0.8, parted=0.9, likeness=0.8, symmetry=0.85)
+LIMITS = LungLimits()
+
+
+def test_a_plausible_pair_of_lungs_is_believed() -> None:
+    assert implausible(GOOD, LIMITS) == ""
+    assert not_frontal(GOOD, LIMITS) == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"area": 0.05}, {"area": 0.8}, {"side": 0.05}, {"main": 0.4}, {"height": 0.2}, {"confidence": 0.6}, {"likeness": 0.2}],
+)
+def test_each_fact_alone_can_refuse(change: dict[str, float]) -> None:
+    assert implausible(LungFacts(**{**vars(GOOD), **change}), LIMITS) != ""
+
+
+@pytest.mark.parametrize("change", [{"symmetry": 0.1}, {"parted": 0.1}])
+def test_one_blob_or_no_mirror_image_is_not_frontal(change: dict[str, float]) -> None:
+    assert not_frontal(LungFacts(**{**vars(GOOD), **change}), LIMITS) != ""
+
+
+def test_a_drawn_pair_is_measured_as_it_was_drawn() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[20:80, 10:40] = mask[20:80, 60:90] = True
+    seen = np.ones_like(mask)
+    facts = measure(mask, mask, mask.astype(np.float32), np.where(mask, 0.2, 0.8).astype(np.float32), seen)
+    assert facts.area == pytest.approx(0.36)
+    assert (facts.side, facts.main, facts.height) == pytest.approx((0.5, 1.0, 0.6))
+    assert (facts.parted, facts.confidence, facts.cut_off) == pytest.approx((1.0, 1.0, 0.0))
+    assert facts.symmetry > 0.95
+    assert facts.contrast > 1
+
+
+def test_no_mask_at_all_is_refused() -> None:
+    nothing = np.zeros((10, 10), bool)
+    facts = measure(nothing, nothing, nothing.astype(np.float32), np.zeros((10, 10), np.float32), ~nothing)
+    assert implausible(facts, LIMITS) != ""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_chest_looks_like_one_its_negative_does_not_nor_do_abdomen_and_knee(seed: int) -> None:
+    image, _, lungs = chest_phantom(seed, 256)
+    rows, columns = np.nonzero(lungs)
+    box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+    assert likeness(image, box) > LIMITS.least_likeness + 0.2
+    assert likeness(1 - image, box) < 0
+    for other in (abdomen(seed, 256), limb(seed, 256)):
+        assert likeness(other, (40.0, 40.0, 216.0, 216.0)) < LIMITS.least_likeness
+
+
+def test_likeness_takes_a_box_at_the_edge_of_the_image_and_is_1_for_the_average_itself() -> None:
+    image = np.kron(AVERAGE_CHEST, np.ones((20, 20), np.float32))
+    assert likeness(image, (37.0, 37.0, 283.0, 283.0)) > 0.98
+    assert -1 <= likeness(image, (0.0, 0.0, 320.0, 320.0)) <= 1
+    assert likeness(np.zeros((64, 64), np.float32), (0.0, 0.0, 64.0, 64.0)) == 0
+
+
+def test_energy_in_lung_and_border_share_are_shares() -> None:
+    image = np.random.default_rng(0).random((100, 100)).astype(np.float32)
+    prepared = prepare(image, {"size": 64, "percentiles": [0, 100]})
+    lungs = np.zeros((100, 100), np.uint8)
+    lungs[:, :50] = 1
+    placed = place("abnormal", "Grad-CAM", np.ones((8, 8), np.float32), prepared, "1.2", lungs)
+    assert placed.energy_in_lung == pytest.approx(0.5)
+    assert placed.border_share == pytest.approx(1 - 0.9**2, abs=1e-6)
+    corner = np.zeros((100, 100), np.float32)
+    corner[0, 0] = 5
+    assert border_share(corner) == 1
+
+
+def test_an_empty_map_stays_empty_and_has_no_shares() -> None:
+    prepared = prepare(np.random.default_rng(0).random((90, 80)).astype(np.float32), {"size": 64, "percentiles": [0, 100]})
+    placed = place("abnormal", "Grad-CAM", np.full((7, 7), -1, np.float32), prepared, "1.2", np.ones((90, 80), np.uint8))
+    assert placed.values.max() == 0
+    assert placed.energy_in_lung is None
+    assert placed.border_share is None
+
+
+def test_temperature_softens_without_reordering_and_softmax_classes_sum_to_one() -> None:
+    logits = np.array([2.0, 1.0, -1.0, 0.5])
+    keys, kinds = ["abnormal", "tuberculosis", "pneumonia", "normal"], ["sigmoid", "softmax", "softmax", "softmax"]
+    plain = calibrated(logits, keys, kinds, dict.fromkeys(keys, 1.0))
+    soft = calibrated(logits, keys, kinds, dict.fromkeys(keys, 4.0))
+    assert plain["abnormal"] == pytest.approx(1 / (1 + np.exp(-2)))
+    assert soft["abnormal"] == pytest.approx(1 / (1 + np.exp(-0.5)))
+    assert sum(soft[k] for k in keys[1:]) == pytest.approx(1)
+    assert soft["tuberculosis"] > soft["normal"] > soft["pneumonia"]
+    assert calibrated(np.array([900.0]), ["a"], ["sigmoid"], {"a": 1.0})["a"] == 1
+
+
+def test_a_temperature_stands_for_all_classes_or_for_each(tmp_path: Path) -> None:
+    assert _temperatures(tmp_path, ["a"]) == {"a": 1.0}
+    (tmp_path / "calibration.yaml").write_text(yaml.safe_dump({"method": "temperature", "temperature": {"a": 1.5}}))
+    assert _temperatures(tmp_path, ["a", "b"]) == {"a": 1.5, "b": 1.0}
+    (tmp_path / "calibration.yaml").write_text(yaml.safe_dump({"parameters": {"temperature": 2}}))
+    assert _temperatures(tmp_path, ["a", "b"]) == {"a": 2.0, "b": 2.0}
+
+
+def test_the_distance_is_mahalanobis_over_the_bundles_limit(tmp_path: Path) -> None:
+    path = tmp_path / "reference.npz"
+    assert _distance(np.ones(2, np.float32), path) is None
+    np.savez(path, embedding_mean=np.zeros(2), embedding_precision=np.diag([4.0, 1.0]), distance_limit=2.0)
+    assert _distance(np.array([1.0, 0.0], np.float32), path) == pytest.approx(1.0)
+    assert _distance(np.array([0.0, 4.0], np.float32), path) == pytest.approx(2.0)
