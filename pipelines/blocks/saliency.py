@@ -40,4 +40,4 @@ def border_share(values: NDArray[np.float32], margin: float = 0.05) -> float:
     rows, columns = values.shape
     dy, dx = max(1, round(rows * margin)), max(1, round(columns * margin))
     inner = float(values[dy : rows - dy, dx : columns - dx].sum(dtype=np.float64))
-    return 0.0 if total <= 0 else 1.0 - inner / total
+    return 0.0 if total <= 0 else max(0.0, 1.0 - inner / total)  # rounding may give -1e-16

@@ -12,7 +12,8 @@ from pipelines.blocks.select_cxr import CR, DX_FOR_PRESENTATION, DX_FOR_PROCESSI
 
 GOOD: dict[str, Any] = {
     "modality": "DX", "body_part": "CHEST", "view_position": "PA", "has_pixel_data": True, "rows": 2000, "columns": 2000,
-    "photometric": "MONOCHROME2", "samples_per_pixel": 1, "acquisition_datetime": "20261120101500.000000", "image_type": ("DERIVED", "PRIMARY"),
+    "photometric": "MONOCHROME2", "samples_per_pixel": 1, "acquisition_datetime": "20261120101500.000000",
+    "image_type": ("DERIVED", "PRIMARY"),
 }  # fmt: skip
 
 

@@ -70,6 +70,7 @@ def judged(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, list[str]
         {},
         {"sop_class": make.CR},
         {"sop_class": make.CR, "PixelSpacing": [0, 0]},
+        {"BodyPartExamined": "CHEST PA"},
         {"charset": ["", "ISO 2022 IR 87"], "name": "Yamada^Tarou=山田^太郎=やまだ^たろう"},
         {"strip": ("PatientOrientation", "PixelSpacing", "BodyPartExamined", "ViewPosition", "StudyDescription")},
         {
@@ -87,7 +88,17 @@ def judged(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, list[str]
         {"LossyImageCompression": "01", "LossyImageCompressionRatio": "8", "LossyImageCompressionMethod": "ISO_10918_1"},
         {"RequestAttributesSequence": [], "OtherPatientIDsSequence": [], "ProcedureCodeSequence": []},
     ],
-    ids=["dx", "cr", "spacing-zero", "japanese", "stripped-image-tags", "stripped-identity", "lossy", "empty-sequences"],
+    ids=[
+        "dx",
+        "cr",
+        "spacing-zero",
+        "body-part-outside-the-terms",
+        "japanese",
+        "stripped-image-tags",
+        "stripped-identity",
+        "lossy",
+        "empty-sequences",
+    ],
 )
 def test_every_object_of_an_analysed_image_is_valid(tmp_path: Path, elements: dict[str, Any]) -> None:
     """dciodvfy finds no error in any object, and DCMTK reads every document."""
