@@ -35,5 +35,5 @@ def event(name: str, **fields: object) -> None:
 
 def quiet_libraries() -> None:
     """Keep libraries' loggers from printing what they were given: their messages can hold a patient's name."""
-    for name in ("pynetdicom", "pydicom", "highdicom", "hl7apy", "httpx", "httpcore", "uvicorn.access", "dbos"):
+    for name in ("pynetdicom", "pydicom", "highdicom", "hl7apy", "httpx", "httpcore", "uvicorn.access", "dbos", "apscheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -151,6 +151,7 @@ def run_work(home: Home, settings: NodeSettings) -> None:
         port.prepare_tables(url)
         rooms = journey.Rooms(home, settings, database, port.Port(database))
         process = PipelineProcess()
+        process.warm(tuple(sorted({rule.pipeline for rule in settings.routing.rules})))
         journey.register(rooms, process)
         limit = max((d.max_concurrent for d in settings.destinations.values()), default=2)
         worker = port.Worker(database, url, "work-1", runs=settings.inference.concurrency, per_destination=limit)

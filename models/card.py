@@ -32,7 +32,10 @@ def render(folder: Path) -> str:
     if points:
         parts += ["## Operating points", _points(points["policies"])]
     if "policies_on_test" in metrics:
-        parts += ["## Operating points on the test part (never used for fitting; PA, adults)", _on_test(metrics["policies_on_test"])]
+        parts += [
+            "## Operating points on the test part (never used for fitting; PA, adults)",
+            _on_test(metrics["policies_on_test"]),
+        ]
     if "calibration" in metrics:
         parts += ["## Calibration", _calibration(metrics["calibration"])]
     if "leaderboard" in metrics:
@@ -41,8 +44,7 @@ def render(folder: Path) -> str:
         share = metrics["pasted"]
         parts += [
             "## Does it react to an opacity?",
-            f"Of {share['n']} normal radiographs of the test part, {share['higher']} score higher once an artificial opacity is laid "
-            f"into a lung ({_interval(share['wilson'])}, Wilson).",
+            _pasted(share),
         ]
     parts += ["## Images", _counts(metrics["counts"]), "## Known failures and limits", _bullets(manifest["limits"])]
     parts += ["## Sources and licences", _sources(provenance["sources"]), "## How it was made", _made(manifest, provenance)]
@@ -57,12 +59,19 @@ def _discrimination(rows: Sequence[Mapping[str, Any]]) -> str:
     table = _table(
         ("cohort", "kind", "images (abnormal)", "patients", "AUC of the network", "AUC of the thumbnail", "clearly above"),
         [
-            (r["cohort"], r["kind"], f"{r['images']} ({r['abnormal']})", r["patients"], _interval(r["auc"]), _interval(r["thumbnail_auc"]),
-             "yes" if r["above_thumbnail"] else "no")
+            (r["cohort"], r["kind"], f"{r['images']} ({r['abnormal']})", r["patients"], _interval(r["auc"]),
+             _interval(r["thumbnail_auc"]), "yes" if r["above_thumbnail"] else "no")
             for r in rows
         ],
     )  # fmt: skip
     return table + "\n\n95 % intervals by drawing patients. The thumbnail is a logistic regression on the grey image at 16 x 16."
+
+
+def _pasted(share: Mapping[str, Any]) -> str:
+    return (
+        f"Of {share['n']} normal radiographs of the test part, {share['higher']} score higher once an opacity is laid into "
+        f"a lung ({_interval(share['wilson'])}, Wilson)."
+    )
 
 
 def _left_out(extra: Mapping[str, Any]) -> str:
@@ -95,7 +104,16 @@ def _on_test(policies: Mapping[str, Mapping[str, Any]]) -> str:
     for name, result in policies.items():
         for kind in ("sensitivity", "specificity"):
             for source, entry in result[kind].items():
-                rows.append((name, kind, source, f"{entry['hits']}/{entry['n']}", _interval(entry["wilson"]), _interval(entry["clopper_pearson"])))
+                rows.append(
+                    (
+                        name,
+                        kind,
+                        source,
+                        f"{entry['hits']}/{entry['n']}",
+                        _interval(entry["wilson"]),
+                        _interval(entry["clopper_pearson"]),
+                    )
+                )
     return _table(("policy", "", "source", "images", "Wilson", "Clopper-Pearson"), rows)
 
 
@@ -106,16 +124,24 @@ def _calibration(tables: Mapping[str, Mapping[str, Any]]) -> str:
 def _leaderboard(rows: Sequence[Mapping[str, Any]]) -> str:
     return _table(
         ("network", "parameters", "epochs", "AUC on the selection part", "Brier", "chosen"),
-        [(r["network"], r["parameters"], r["epochs"], _interval(r["auc"]), _number(r["brier"]), "yes" if r["chosen"] else "") for r in rows],
+        [
+            (r["network"], r["parameters"], r["epochs"], _interval(r["auc"]), _number(r["brier"]), "yes" if r["chosen"] else "")
+            for r in rows
+        ],
     )
 
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> str:
-    return _table(("part", "source", "label", "images", "patients"), [tuple(r[k] for k in ("part", "source", "label", "images", "patients")) for r in rows])
+    return _table(
+        ("part", "source", "label", "images", "patients"),
+        [tuple(r[k] for k in ("part", "source", "label", "images", "patients")) for r in rows],
+    )
 
 
 def _sources(sources: Mapping[str, Mapping[str, Any]]) -> str:
-    return _table(("source", "title", "licence", "cite"), [(name, s["title"], s["licence"], s["cite"]) for name, s in sources.items()])
+    return _table(
+        ("source", "title", "licence", "cite"), [(name, s["title"], s["licence"], s["cite"]) for name, s in sources.items()]
+    )
 
 
 def _made(manifest: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """From a torch network to the one ONNX file that inference runs, with the class maps as outputs of the same forward pass.
 
-Head rule: last feature map A (K x h x w), never negative; a_k = mean of A^k; y_c = sum_k w_ck a_k + b_c. Then no gradient is needed:
+Head rule: last feature map A (K x h x w), never negative; a_k = mean of A^k; y_c = sum_k w_ck a_k + b_c. No gradient is needed:
 
 - Grad-CAM of the logit (Selvaraju et al., ICCV 2017): map_c = relu(sum_k w_ck A^k), the factor 1/(h w) left out;
 - Grad-CAM++ with Y = exp(y) (Chattopadhay et al., WACV 2018): weight_ck = relu(w_ck) / (2 + w_ck a_k), map_c = relu(sum_k

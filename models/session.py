@@ -10,12 +10,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.bundle import BundleError
+
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 _DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # Linux; Windows' Linux subsystem
 
 
-class DeviceUnavailable(Exception):
+class DeviceUnavailable(BundleError):
     """The GPU was asked for by name and is not really in use. ONNX Runtime itself would fall back to the CPU in silence."""
 
 
@@ -55,7 +57,9 @@ class Session:
         self._session = onnxruntime.InferenceSession(str(model_path), options, providers=providers)
         in_use = self._session.get_providers()[0]
         if device == "cuda" and in_use != CUDA:
-            raise DeviceUnavailable("the GPU was asked for, but ONNX Runtime runs this network on the CPU (driver, CUDA or cuDNN missing)")
+            raise DeviceUnavailable(
+                "the GPU was asked for, but ONNX Runtime runs this network on the CPU (driver, CUDA or cuDNN missing)"
+            )
         self.device = "cuda" if in_use == CUDA else "cpu"
         self.input_shapes: dict[str, list[Any]] = {i.name: list(i.shape) for i in self._session.get_inputs()}
         self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())

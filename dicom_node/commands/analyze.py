@@ -10,6 +10,7 @@ from typing import Any
 
 import models.bundle
 from dicom_node.commands.read_paths import read_studies
+from dicom_node.core.artifact import DICOM
 from dicom_node.core.errors import BundleError, UsageError
 from dicom_node.core.run import Priority, Release, RunRequest, Selection, run_key
 from dicom_node.core.study import Study
@@ -103,13 +104,17 @@ def analyze(
         timezone=dt.UTC,
         unvalidated=is_unvalidated(findings),
     )
-    objects = []
+    objects: list[dict[str, str]] = []
+    messages: list[dict[str, str]] = []
     out.mkdir(parents=True, exist_ok=True)
     for artifact in build_results(context, known_kinds("output")):
         file = out / f"{study.study_key}-{artifact.role.replace(':', '-')}{artifact.suffix}"
         file.write_bytes(artifact.data)
-        objects.append({"sop_class": artifact.sop_class_uid, "sop_instance_uid": artifact.identifier, "file": str(file)})
-    return summary_line(study.study_key, findings, objects)
+        if artifact.media_type == DICOM:
+            objects.append({"sop_class": artifact.sop_class_uid, "sop_instance_uid": artifact.identifier, "file": str(file)})
+        else:
+            messages.append({"kind": artifact.kind, "identifier": artifact.identifier, "file": str(file)})
+    return summary_line(study.study_key, findings, objects, messages)
 
 
 def newest_time(study: Study) -> dt.datetime:

@@ -9,10 +9,13 @@ from dicom_node.core.abstentions import reason
 from dicom_node.core.findings import Findings
 
 
-def summary_line(study_key: str, findings: Findings, objects: Iterable[dict[str, str]] = ()) -> dict[str, Any]:
-    """Return ``{study_key, status, code, reason, decision, zone, probabilities, not_assessed, bundle, policy, flags, objects}``.
+def summary_line(
+    study_key: str, findings: Findings, objects: Iterable[dict[str, str]] = (), messages: Iterable[dict[str, str]] = ()
+) -> dict[str, Any]:
+    """Return ``{study_key, status, code, reason, decision, zone, probabilities, not_assessed, bundle, policy, flags, objects, messages}``.
 
-    ``probabilities`` holds assessed classes only; ``objects`` items are ``{sop_class, sop_instance_uid, file}``.
+    ``probabilities`` holds assessed classes only; ``objects`` items are ``{sop_class, sop_instance_uid, file}``,
+    ``messages`` (FHIR, HL7) are ``{kind, identifier, file}``.
     """
     abstention = findings.abstention
     said = reason(abstention.reason) if abstention else None
@@ -35,13 +38,14 @@ def summary_line(study_key: str, findings: Findings, objects: Iterable[dict[str,
         "read": len(findings.read),
         "not_read": [{"reason": n.reason, "detail": n.detail} for n in findings.not_read],
         "objects": list(objects),
+        "messages": list(messages),
     }
 
 
 def not_read_line(why: str) -> dict[str, Any]:
     """Return the line of a file that belongs to no study because it cannot be read."""
     said = reason("unreadable")
-    empty = {"decision": "", "zone": "", "probabilities": {}, "bundle": "", "policy": "", "objects": []}
+    empty = {"decision": "", "zone": "", "probabilities": {}, "bundle": "", "policy": "", "objects": [], "messages": []}
     return {"study_key": "", "status": "not_analysed", "code": said.code.value, "reason_key": said.key, "reason": why, **empty}
 
 
@@ -60,6 +64,7 @@ def held_line(study_key: str, reason_key: str, detail: str = "") -> dict[str, An
         "bundle": "",
         "policy": "",
         "objects": [],
+        "messages": [],
     }
 
 

@@ -45,7 +45,7 @@ destinations:
     allow_unvalidated: true     # the shipped bundles are demonstrations, and every object says so
   fhir:
     kind: fhir_rest
-    url: http://{host}:{fhir_port}
+    base_url: http://{host}:{fhir_port}
     outputs: [diagnostic_report]
     allow_unvalidated: true
   ris:

@@ -181,7 +181,7 @@ def start_fhir(work: Path, port: int) -> tuple[Process, str]:
     """Start the FHIR R4 peer; returns it and its name. Without Node.js or its packages a recorder stands in."""
     server = DEV / "fhir_peer" / "server.mjs"
     if shutil.which("node") and (server.parent / "node_modules").is_dir():
-        process = Process(["node", server, "--port", str(port)], work / "fhir.log", cwd=server.parent)
+        process = Process(["node", server, str(port)], work / "fhir.log", cwd=server.parent)
         name = "an in-memory FHIR R4 server"
     else:
         recorder = DEV / "fhir_recorder.py"

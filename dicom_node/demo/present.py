@@ -14,13 +14,17 @@ from pydicom import Dataset, dcmwrite
 DSRDUMP = Path("/usr/bin/dsrdump")
 
 
-def write_answers(out: Path, name: str, story: dict[str, Any], results: Path, back: Sequence[Dataset]) -> None:
-    """Write what came back from the PACS, the messages as sent, and pictures and text made from them."""
+def write_answers(
+    out: Path, name: str, story: dict[str, Any], results: Path, back: Sequence[Dataset]
+) -> list[tuple[Path, Dataset]]:
+    """Write what came back from the PACS, the messages as sent, and pictures and text made from them; return the objects' files."""
     folder = out / name
     folder.mkdir(parents=True)
+    files: list[tuple[Path, Dataset]] = []
     for number, dataset in enumerate(sorted(back, key=lambda d: int(d.SeriesNumber)), start=1):
         file = folder / f"{number}-{_slug(str(dataset.get('SeriesDescription', 'object')))}.dcm"
         dcmwrite(file, dataset, enforce_file_format=True)
+        files.append((file, dataset))
         if dataset.Modality == "SR":
             file.with_suffix(".txt").write_text(_report_text(file, dataset), encoding="utf-8")
         if dataset.Modality == "OT":
@@ -37,6 +41,7 @@ def write_answers(out: Path, name: str, story: dict[str, Any], results: Path, ba
         elif source.suffix == ".hl7":
             (folder / "oru.txt").write_bytes(source.read_bytes().replace(b"\r", b"\n"))
     (folder / "story.json").write_text(json.dumps(story, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
+    return files
 
 
 def _report_text(file: Path, dataset: Dataset) -> str:

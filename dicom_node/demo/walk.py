@@ -15,6 +15,7 @@ from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import UID
 
 from dicom_node.config.load import load_settings
 from dicom_node.core.errors import PeerError, UsageError
@@ -103,9 +104,9 @@ def run_demo(out: Path) -> int:
             sent = time.time()
             story = _wait_until_settled(database, study_key(uid))
             back = [d for d in pacs.fetch(uid) if d.get("ManufacturerModelName") == PRODUCT_NAME]
-            lines.append(_line(name, story, back, sent, settings.studies.quiet_seconds))
+            files = write_answers(out, _folder_name(name), story, home.results, back)
+            lines.append(_line(name, story, files, sent, settings.studies.quiet_seconds))
             say(f"  {_told(lines[-1])}")
-            write_answers(out, _folder_name(name), story, home.results, back)
         received = sorted(hl7_folder.iterdir())
         say(f"HL7 receiver got {len(received)} message(s)")
         (out / "summary.json").write_text(json.dumps(lines, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -131,13 +132,13 @@ def _wait_until_settled(database: Any, key: str, seconds: float = 60.0) -> dict[
     raise PeerError(f"study {key} has no complete answer after {seconds:g} s; see node.log")
 
 
-def _line(name: str, story: dict[str, Any], back: Sequence[Dataset], sent: float, quiet: float) -> dict[str, Any]:
+def _line(name: str, story: dict[str, Any], files: Sequence[tuple[Path, Dataset]], sent: float, quiet: float) -> dict[str, Any]:
     summary = dict(story["runs"][-1]["summary"])
     stored = [d["done_utc"] for d in story["deliveries"] if d["destination"] == "pacs" and d["done_utc"]]
     seconds = round(max(stored) - sent, 2) if stored else None
     summary.update(
         sample=name,
-        objects=[{"sop_class": d.SOPClassUID.name, "sop_instance_uid": d.SOPInstanceUID} for d in back],
+        objects=[{"sop_class": d.SOPClassUID, "sop_instance_uid": d.SOPInstanceUID, "file": str(file)} for file, d in files],
         deliveries=[
             {"output": d["role"], "destination": d["destination"], "state": d["state"], "detail": d["detail"]}
             for d in story["deliveries"]
@@ -149,7 +150,7 @@ def _line(name: str, story: dict[str, Any], back: Sequence[Dataset], sent: float
 
 
 def _told(line: dict[str, Any]) -> str:
-    kinds = ", ".join(item["sop_class"] for item in line["objects"])
+    kinds = ", ".join(UID(item["sop_class"]).name.removesuffix(" Storage") for item in line["objects"])
     said = line["headline"] if line["status"] == "analysed" else f"not analysed: {line['reason']}"
     return f"{said} In the PACS after {line['seconds_from_last_store_to_stored_back']} s: {kinds}"
 

@@ -283,7 +283,7 @@ def _bars(band: _Band, bars: Sequence[ClassBar]) -> None:
     for bar in bars:
         band.room(band.unit * 2)
         if bar.probability is None:
-            band.text(f"{bar.name}: not assessed. {bar.note}", _DIM)
+            band.text(f"{bar.name}: not assessed: {bar.note.removeprefix('Not assessed: ')}", _DIM)
             continue
         shown = wrapped(bar.name, font, names - band.unit * 0.5)
         middle = band.y + band.unit * 0.66

@@ -94,6 +94,11 @@ class PipelineProcess:
         if kind == "failed":
             raise PipelineError(f"pipeline {job.pipeline} failed: {text}")
 
+    def warm(self, pipelines: tuple[str, ...]) -> None:
+        """Start the child and let it import these pipelines, so that the first study does not wait for it. Returns at once."""
+        with self._turn:
+            self._started().send(pipelines)
+
     def _started(self) -> Connection:
         if self._line is None or not self._child.is_alive():
             self._kill()
@@ -121,9 +126,13 @@ def _serve(line: Connection) -> None:
     """The child's loop. One broad ``except``: this is the worker, and what it catches becomes a coded refusal, never silence."""
     while True:
         try:
-            job: PipelineJob = line.recv()
+            job: PipelineJob | tuple[str, ...] = line.recv()
         except (EOFError, KeyboardInterrupt):
             return
+        if isinstance(job, tuple):
+            for name in job:
+                load_kind("pipeline", name)
+            continue
         try:
             save_findings(job.folder, run_pipeline(job))
             line.send(("done", ""))

@@ -46,6 +46,11 @@ def sections(context: ResultContext) -> tuple[Section, ...]:
     return tuple(Section(s.key, tuple(plain(line) for line in s.lines)) for s in made if s.lines)
 
 
+def why_not(note: str) -> str:
+    """Return a bundle's note on a class that is not assessed, without repeating that it is not."""
+    return note.removeprefix("Not assessed: ")
+
+
 def plain(text: str) -> str:
     """Return ``text`` in ASCII on one line: it must fit every character set that a source may have."""
     folded = unicodedata.normalize("NFKD", text.translate(_PLAIN))
@@ -72,7 +77,7 @@ def finding_line(finding: Finding) -> str:
     """Return one class in words."""
     name = finding.code.meaning
     if finding.decision is Decision.NOT_ASSESSED or finding.probability is None:
-        return plain(f"{name}: not assessed. {finding.note}")
+        return plain(f"{name}: not assessed: {why_not(finding.note)}")
     against = ""
     if finding.threshold is not None:
         side = "at or above" if finding.decision is Decision.POSITIVE else "below"
@@ -127,7 +132,7 @@ def method_lines(context: ResultContext) -> tuple[str, ...]:
 def revision_line(context: ResultContext) -> str:
     """Return which result of the study this is; "" for the first."""
     number = context.run.revision
-    return f"Result {number}, replaces result {number - 1}." if number > 1 else ""
+    return f"Result {number}, replaces {number - 1}." if number > 1 else ""
 
 
 def _result(context: ResultContext) -> tuple[Section, ...]:

@@ -14,7 +14,11 @@ class ResultsSettings(BaseModel):
 
     manufacturer: str = Field(default="dicom-node", max_length=64, description="Manufacturer written into every object.")
     device_serial_number: str = Field(default="1", max_length=64, description="Serial number of this installation.")
-    series_number_base: int = Field(default=9000, ge=1, description="Series numbers start after this: 9001 and up never hang first.")
-    institution_name: str = Field(default="", max_length=64, description="Written where the source names no institution; empty: left out.")
+    series_number_base: int = Field(
+        default=9000, ge=1, description="Series numbers start after this: 9001 and up never hang first."
+    )
+    institution_name: str = Field(
+        default="", max_length=64, description="Written where the source names no institution; empty: left out."
+    )
     fhir: FhirSettings = FhirSettings()
     hl7: Hl7Settings = Hl7Settings()

@@ -100,7 +100,9 @@ def loss_of(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     return loss
 
 
-def fit(candidate: Candidate, chest: ChestSet, chosen: NDArray[np.intp], settings: LoopSettings) -> tuple[nn.Module, list[dict[str, float]]]:
+def fit(
+    candidate: Candidate, chest: ChestSet, chosen: NDArray[np.intp], settings: LoopSettings
+) -> tuple[nn.Module, list[dict[str, float]]]:
     """Return the trained network, and its history."""
     torch.manual_seed(settings.seed)
     steps = max(2, len(chosen) // BATCH)
@@ -144,7 +146,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lungs", type=Path, default=shipped, help="lung bundle that crops")
     parser.add_argument("--networks", nargs="+", default=[c.name for c in CANDIDATES], choices=[c.name for c in CANDIDATES])
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--leave-out", nargs="*", default=[], help="sources whose abnormal images one extra training each leaves out")
+    parser.add_argument(
+        "--leave-out", nargs="*", default=[], help="sources whose abnormal images one extra training each leaves out"
+    )
     parser.add_argument("--leave-out-epochs", type=int, default=4)
     parser.add_argument("--date", default="2026-11-21", help="date written into the bundle; nothing reads the clock")
     return parser.parse_args()
@@ -224,7 +228,9 @@ def package(
     pa = [n for n, row in enumerate(test_rows) if row.view in VIEWS]
     same = one_source(test_rows)
     session = Session(options.out / "model.onnx", threads=2, device="cpu")
-    embeddings = np.concatenate([session.run({"image": chest.normalised(learn[n : n + 32])})["embedding"] for n in range(0, len(learn), 32)])
+    embeddings = np.concatenate(
+        [session.run({"image": chest.normalised(learn[n : n + 32])})["embedding"] for n in range(0, len(learn), 32)]
+    )
     metrics: dict[str, Any] = {
         "discrimination": discrimination(tested, scores, thumbs),
         "left_out": [leave_out(options, chest, candidate, source) for source in options.leave_out],
@@ -302,7 +308,7 @@ def leave_out(options: argparse.Namespace, chest: ChestSet, candidate: Candidate
 def reference(
     folder: Path, chest: ChestSet, learn: NDArray[np.intp], embeddings: NDArray[np.float32], scores: NDArray[np.float64]
 ) -> None:
-    """Write what later images are compared with: exposure, scores, and where the embeddings lie (Mahalanobis, shrunk covariance)."""
+    """Write what later images are compared with: exposure, scores, where the embeddings lie (Mahalanobis, shrunk covariance)."""
     centre = embeddings.mean(0)
     spread = np.cov(embeddings.T) + 1e-6 * np.eye(embeddings.shape[1])
     shrunk = 0.9 * spread + 0.1 * np.diag(np.diag(spread))

@@ -52,7 +52,13 @@ def batches(
 
 
 def fit(
-    images: NDArray[np.float32], masks: NDArray[np.float32], rows: list[Row], mean: float, std: float, settings: LoopSettings, steps: int
+    images: NDArray[np.float32],
+    masks: NDArray[np.float32],
+    rows: list[Row],
+    mean: float,
+    std: float,
+    settings: LoopSettings,
+    steps: int,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Return the trained network and its history. ``images``: 0..1, not normalised."""
     torch.manual_seed(settings.seed)
@@ -101,7 +107,12 @@ def write(
     areas = [float((mask > 0.5).mean()) for mask in masks]
     save_weights(net, options.out)
     save_reference(options.out, mask_area_quantiles=np.quantile(areas, np.linspace(0, 1, 21)).astype(np.float32))
-    metrics = {"overlap": overlap_by_source(test, overlaps), "counts": counts(rows), "history": history, "split_hash": split_hash(rows)}
+    metrics: dict[str, Any] = {
+        "overlap": overlap_by_source(test, overlaps),
+        "counts": counts(rows),
+        "history": history,
+        "split_hash": split_hash(rows),
+    }
     by_source = {entry["source"]: entry["dice"][0] for entry in metrics["overlap"]}
     finish(
         options.out,
@@ -110,7 +121,8 @@ def write(
             "version": VERSION,
             "task": "Lung mask on a frontal chest radiograph.",
             "intended_use": "Finding the lungs for plausibility checks and for cropping; never a measurement.",
-            "worth": "A small network trained for minutes on two public sources; nobody but this recipe has tested it. Mean Dice by source: "
+            "worth": "A small network trained for minutes on two public sources; nobody but this recipe has tested it. "
+            "Mean Dice by source: "
             + ", ".join(f"{name} {value:.3f}" for name, value in sorted(by_source.items()))
             + ".",
             "evidence": "demo",
@@ -119,21 +131,25 @@ def write(
             "needs": [],
             "inputs": {
                 "image": {"modality": ["CR", "DX"], "shape": ["n", 1, config["size"], config["size"]], "dtype": "float32",
-                          "unit": "grey value after preprocessing, brighter = more attenuation", "value_range": [-mean / std, (1 - mean) / std]}
+                          "unit": "grey value after preprocessing, brighter = more attenuation",
+                          "value_range": [-mean / std, (1 - mean) / std]}
             },
             "preprocessing": config,
-            "outputs": [{"name": "mask_probability", "dtype": "float32", "shape": ["n", 1, config["size"], config["size"]], "value_range": [0, 1]}],
+            "outputs": [{"name": "mask_probability", "dtype": "float32", "shape": ["n", 1, config["size"], config["size"]],
+                         "value_range": [0, 1]}],
             "mask": dict(MASK),
             "saliency": "none",
             "parity_tolerance": 1e-4,
             "architecture": {"name": "lung_unet", "file": "models/zoo/lung_unet.py", "channels": list(net.channels),
                              "parameters": sum(p.numel() for p in net.parameters())},
             "limits": [
-                "The masks it learned from include most of the heart's shadow and lung behind the diaphragm: areas and overlaps are not comparable with anatomical masks.",
-                "Most training images are of children of one hospital; the adults come from one collection of mostly infected lungs, in part figures from papers.",
+                "The masks it learned from include most of the heart's shadow and lung behind the diaphragm.",
+                "So areas and overlaps are not comparable with anatomical masks.",
+                "Most training images are of children of one hospital; the adults are of one collection of mostly infected lungs.",
                 "It has seen no lateral view, no abdomen and no other body part, and may draw lungs there.",
             ],
-            "assumed": ["network width", "loss Dice + cross-entropy", "all augmentation strengths", "mask threshold and component rule"],
+            "assumed": ["network width", "loss Dice + cross-entropy", "all augmentation strengths",
+                        "mask threshold and component rule"],
         },
         metrics,
         {

@@ -40,7 +40,7 @@ def look(rng: np.random.Generator, image: Image) -> Image:
     if rng.random() < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
         packed = cv2.imencode(".jpg", np.round(out * 255).astype(np.uint8), quality)[1]
-        out = cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        out = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), np.float32) / 255
     return np.asarray(out, np.float32)
 
 

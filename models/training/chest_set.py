@@ -1,4 +1,4 @@
-"""The adults of the research set as a classifier sees them: prepared, cropped to the lungs, with lung masks on the network's grid."""
+"""The adults of the research set as a classifier sees them: prepared and cropped, with lung masks on the network's grid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ADULT_YEARS = 18.0
 
 @dataclass(frozen=True)
 class ChestSet:
-    """``images``: float32 (n, size, size), 0..1, not normalised. ``lungs``: float32, same grid, 0..1. ``mean``, ``spread``: (n,)."""
+    """``images``: float32 (n, size, size), 0..1, not normalised. ``lungs``: float32, same grid. ``mean``, ``spread``: (n,)."""
 
     rows: list[Row]
     images: NDArray[np.float32]
@@ -48,7 +48,9 @@ def adult(row: Row) -> bool:
     return row.source != "kermany_pediatric" and not (row.age is not None and row.age < ADULT_YEARS)
 
 
-def load(data: Path, rows: Sequence[Row], lungs_bundle: Path, base: dict[str, Any], config: dict[str, Any] | None = None) -> ChestSet:
+def load(
+    data: Path, rows: Sequence[Row], lungs_bundle: Path, base: dict[str, Any], config: dict[str, Any] | None = None
+) -> ChestSet:
     """Prepare every row. Without ``config`` its data-driven numbers (exposure, CLAHE, mean, std) come from the train part.
 
     ``base``: the ``preprocessing`` without those numbers.
@@ -79,7 +81,9 @@ def _fitted(data: Path, rows: Sequence[Row], boxes: Sequence[Box], base: dict[st
     }
 
 
-def batches(chest: ChestSet, chosen: NDArray[np.intp], steps: int, size: int, seed: int, pasted: float = 0.25) -> Iterator[tuple[Tensor, ...]]:
+def batches(
+    chest: ChestSet, chosen: NDArray[np.intp], steps: int, size: int, seed: int, pasted: float = 0.25
+) -> Iterator[tuple[Tensor, ...]]:
     """Yield image (N, 1, S, S), abnormal (N,) and class (N,), -1 where the class is not to be learned.
 
     Half of a batch is drawn from normals and half from the rest, within each every source and view alike. Of the normals a share

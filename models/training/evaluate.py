@@ -23,6 +23,7 @@ from models.training.statistics import (
 )
 
 Floats = NDArray[np.float64]
+CHILDREN = "children, outside the intended use; a source never trained on"
 
 
 def cohorts(rows: Sequence[Row]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
@@ -34,14 +35,17 @@ def cohorts(rows: Sequence[Row]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
     for name in sorted(set(source)):
         mine = source == name
         if normal[mine].sum() >= 10 and (~normal[mine]).sum() >= 10:
-            named[name] = ("normal and abnormal of one source", mine)
+            named[name] = (CHILDREN if name == "kermany_pediatric" else "normal and abnormal of one source", mine)
             for projection in ("PA", "AP"):
                 part = mine & (view == projection)
                 if normal[part].sum() >= 10 and (~normal[part]).sum() >= 10 and part.sum() < mine.sum():
                     named[f"{name}, {projection}"] = ("normal and abnormal of one source and view", part)
         else:
             others = normal & np.isin(source, [n for n in set(source) if n != "kermany_pediatric"])
-            named[f"{name} against other sources' normals"] = ("label and source are the same here: no evidence", (mine & ~normal) | others)
+            named[f"{name} against other sources' normals"] = (
+                "label and source are the same here: no evidence",
+                (mine & ~normal) | others,
+            )
     return named
 
 
@@ -88,7 +92,9 @@ def at_threshold(rows: Sequence[Row], probabilities: Floats, tau: float) -> dict
     return result
 
 
-def predictive_values(sensitivity: float, specificity: float, prevalences: Sequence[float] = (0.005, 0.02, 0.10)) -> list[dict[str, float]]:
+def predictive_values(
+    sensitivity: float, specificity: float, prevalences: Sequence[float] = (0.005, 0.02, 0.10)
+) -> list[dict[str, float]]:
     """Return PPV, NPV, flagged share and images read per case found at assumed prevalences (Bayes)."""
     table = []
     for share in prevalences:
@@ -110,7 +116,12 @@ def calibration_table(rows: Sequence[Row], before: Floats, after: Floats) -> dic
     """Return Brier, ECE and the reliability diagram before and after temperature scaling."""
     labels = [row.abnormal for row in rows]
     return {
-        name: {"n": len(rows), "brier": brier(labels, p), "ece": calibration_error(labels, p), "reliability": reliability(labels, p)}
+        name: {
+            "n": len(rows),
+            "brier": brier(labels, p),
+            "ece": calibration_error(labels, p),
+            "reliability": reliability(labels, p),
+        }
         for name, p in (("before", before), ("after", after))
     }
 

@@ -1,7 +1,8 @@
 """Operating points of a bundle that decides on ``abnormal``: what ``operating_points.yaml`` holds and how it is fitted.
 
-The scores are those of the calibration part, adults, PA, one image a patient and label. Sources are not pooled: the threshold of a
-guarantee is the lowest of the sources' own thresholds (delta shared among them), so that it holds in each of them and in any mixture.
+The scores are those of the calibration part, adults, PA, one image a patient and label. Abnormal patients of all sources fit a
+threshold together, so its guarantee is about that mix, which the sentence names; what each source shows by itself stands beside it.
+Normals and the upper threshold come from sources with both labels only: elsewhere a high score may just name the source.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from models.training.data import Row
 from models.training.evaluate import predictive_values
-from models.training.policy import Infeasible, n_needed, threshold, threshold_expected, threshold_high, threshold_naive
+from models.training.policy import Infeasible, threshold, threshold_expected, threshold_high, threshold_naive
+from models.training.statistics import clopper_pearson
 
 Floats = NDArray[np.float64]
 DELTA = 0.05
+LEAST_OF_BOTH = 10  # patients of each label that make a source fair
 
 
 def one_per_patient(rows: Sequence[Row]) -> list[int]:
@@ -33,94 +36,142 @@ def one_per_patient(rows: Sequence[Row]) -> list[int]:
 def fit_points(rows: Sequence[Row], probabilities: Floats, views: Sequence[str], date: str) -> dict[str, Any]:
     """Return the content of ``operating_points.yaml``. ``rows``: calibration part, already one image a patient and label."""
     chosen = [n for n, row in enumerate(rows) if row.view in views]
-    rows, p = [rows[n] for n in chosen], np.asarray(probabilities, np.float64)[chosen]
-    positive = np.array([row.abnormal == 1 for row in rows])
-    source = np.array([row.source for row in rows])
+    sample = Sample([rows[n] for n in chosen], np.asarray(probabilities, np.float64)[chosen])
+    sources = ", ".join(sorted({row.source for row in sample.rows}))
     shared = {
         "finding": "abnormal",
         "views": list(views),
-        "population": f"adults, {' or '.join(views)} view, research sources {', '.join(sorted(set(source)))}",
-        "cohort_sha256": hashlib.sha256("\n".join(sorted(f"{r.image_id} {r.abnormal}" for r in rows)).encode()).hexdigest(),
+        "population": f"adults, {' or '.join(views)} view, research sources {sources}",
+        "cohort_sha256": hashlib.sha256("\n".join(sorted(f"{r.image_id} {r.abnormal}" for r in sample.rows)).encode()).hexdigest(),
         "date": date,
-        "valid": "this bundle only; void after drift, a new device model or any change of preprocessing; the sources are no hospital's mix",
+        "valid": "this bundle only; void after drift, a new device or other preprocessing; the mix of sources is no hospital's",
     }
-    by_source = {name: p[positive & (source == name)] for name in sorted(set(source[positive]))}
-    lowest = _floor(float(p[positive].min()))
+    low, promised = _lower(sample)
     policies = {
-        "screening": _sensitive(by_source, p[positive], p[~positive], 0.90, lowest),
-        "triage": _specific(p[positive], p[~positive], source[~positive], 0.80, lowest),
-        "rule_out": _sensitive(by_source, p[positive], p[~positive], 0.97, lowest),
+        "screening": _sensitive(sample, 0.90, low, promised),
+        "triage": _specific(sample, 0.70, low, promised),
+        "rule_out": _sensitive(sample, 0.97, low, promised),
     }
     return {"policies": {name: {**point, **shared} for name, point in policies.items()}}
 
 
-def _sensitive(by_source: dict[str, Floats], positives: Floats, negatives: Floats, alpha: float, lowest: float) -> dict[str, Any]:
-    least = n_needed(alpha, DELTA)
-    covered = {name: scores for name, scores in by_source.items() if len(scores) >= least}
-    share = DELTA / max(1, len(covered))  # Bonferroni over the sources
-    covered = {name: scores for name, scores in covered.items() if len(scores) >= n_needed(alpha, share)}
+class Sample:
+    """The calibration sample: its scores, all together and by source."""
+
+    def __init__(self, rows: Sequence[Row], scores: Floats) -> None:
+        self.rows = list(rows)
+        self.scores = scores
+        self.abnormal = np.array([row.abnormal == 1 for row in rows])
+        self.source = np.array([row.source for row in rows])
+        self.positives, self.negatives = scores[self.abnormal], scores[~self.abnormal]
+        both = [s for s in set(self.source) if min(self._count(s, True), self._count(s, False)) >= LEAST_OF_BOTH]
+        #: rows of sources that hold both labels: only there does a high score not merely name the source
+        self.fair = np.isin(self.source, both)
+
+    def _count(self, source: str, abnormal: bool) -> int:
+        return int(((self.source == source) & (self.abnormal == abnormal)).sum())
+
+    def by_source(self, abnormal: bool) -> dict[str, int]:
+        """Return patients of that label by source."""
+        return {str(s): self._count(s, abnormal) for s in sorted(set(self.source)) if self._count(s, abnormal)}
+
+
+def _lower(sample: Sample) -> tuple[float, str]:
+    """Return the lower bound of the gray zone and what it promises."""
+    try:
+        tau = _floor(threshold(sample.positives, 0.97, DELTA))
+        return tau, f"sensitivity >= 0.97 with 95 % confidence, n={len(sample.positives)}"
+    except Infeasible:
+        return _floor(
+            float(sample.positives.min())
+        ), "the lowest score of any abnormal patient of the sample; no guarantee of its own"
+
+
+def _sensitive(sample: Sample, alpha: float, low: float, promised: str) -> dict[str, Any]:
+    by_source = sample.by_source(True)
     point: dict[str, Any] = {
         "kind": "sensitivity",
         "alpha": alpha,
         "delta": DELTA,
-        "n": int(sum(len(scores) for scores in covered.values())),
-        "n_by_source": {name: len(scores) for name, scores in by_source.items()},
-        "how": "the lowest of the sources' order-statistic thresholds, delta shared among them",
+        "n": len(sample.positives),
+        "n_by_source": by_source,
+        "how": "order statistic of the abnormal patients' scores, all sources together; each source is then checked by itself",
     }
-    if not covered:
-        reason = f"no source has the {least} abnormal patients that sensitivity {alpha:.2f} needs"
-        return {**point, **_nothing(), "feasible": False, "reason": reason, "n_needed": least, "guarantee": f"no valid guarantee: {reason}"}
-    tau = _floor(min(threshold(scores, alpha, share) for scores in covered.values()))
-    high = threshold_high(positives, negatives, tau, 0.80)
-    sensitivity, specificity = float((positives >= tau).mean()), float((negatives < tau).mean())
-    names = " and ".join(f"{name} (n={len(scores)})" for name, scores in covered.items())
-    uncovered = [name for name in by_source if name not in covered]
+    try:
+        tau = _floor(threshold(sample.positives, alpha, DELTA))
+    except Infeasible as missing:
+        return _infeasible(
+            point, f"{len(sample.positives)} abnormal patients, {missing.n_needed} are needed for sensitivity {alpha:.2f}", missing
+        )
+    high = threshold_high(sample.scores[sample.abnormal & sample.fair], sample.scores[~sample.abnormal & sample.fair], tau, 0.80)
+    listed = ", ".join(f"{name} {n}" for name, n in by_source.items())
     return {
         **point,
+        **_measured(sample, tau),
         "feasible": True,
-        "tau_low": min(lowest, tau),
+        "tau_low": min(low, tau),
         "tau": tau,
         "tau_high": None if high is None else _floor(high),
-        "tau_low_meaning": "the lowest score of any abnormal patient of the sample; no guarantee of its own",
-        "tau_high_meaning": "precision >= 0.80 (Clopper-Pearson lower bound) at the sample's share of abnormal images",
-        "guarantee": f"sensitivity >= {alpha:.2f} with {1 - DELTA:.0%} confidence on abnormal adult PA images of {names}, n={point['n']}".replace("95%", "95 %")
-        + (f"; not covered: {', '.join(uncovered)}" if uncovered else ""),
-        "in_sample": {"sensitivity": sensitivity, "specificity": specificity, "n_negative": len(negatives)},
-        "at_prevalence": predictive_values(sensitivity, specificity),
-        "for_comparison": {"naive": threshold_naive(positives, alpha), "expected": _finite(threshold_expected(positives, alpha))},
+        "tau_low_meaning": promised,
+        "tau_high_meaning": "precision >= 0.80 (Clopper-Pearson lower bound) in sources with both labels, at their prevalence",
+        "guarantee": f"sensitivity >= {alpha:.2f} with 95 % confidence on abnormal adult PA images of this mix of sources "
+        f"({listed}), n={point['n']}",
+        "for_comparison": {
+            "naive": threshold_naive(sample.positives, alpha),
+            "expected": _finite(threshold_expected(sample.positives, alpha)),
+        },
     }
 
 
-def _specific(positives: Floats, negatives: Floats, sources: NDArray[np.str_], alpha: float, lowest: float) -> dict[str, Any]:
-    names = {str(name): int((sources == name).sum()) for name in sorted(set(sources))}
+def _specific(sample: Sample, alpha: float, low: float, promised: str) -> dict[str, Any]:
+    negatives = sample.scores[~sample.abnormal & sample.fair]
+    names = {name: n for name, n in sample.by_source(False).items() if name in set(sample.source[sample.fair])}
     point: dict[str, Any] = {
         "kind": "specificity",
         "alpha": alpha,
         "delta": DELTA,
         "n": len(negatives),
         "n_by_source": names,
-        "how": "order statistic of the normal patients' scores: at most one in five of them is called first; no promise on sensitivity",
+        "how": f"order statistic of the normal patients' scores: at most {1 - alpha:.0%} are called first; none on sensitivity",
     }
     try:
         # specificity is the sensitivity of the negated score; a normal case exactly at the bound must stay below tau
         tau = _ceil(float(np.nextafter(-threshold(-negatives, alpha, DELTA), math.inf)))
     except Infeasible as missing:
-        reason = f"{len(negatives)} normal patients, {missing.n_needed} are needed for specificity {alpha:.2f}"
-        return {**point, **_nothing(), "feasible": False, "reason": reason, "n_needed": missing.n_needed, "guarantee": f"no valid guarantee: {reason}"}
-    sensitivity, specificity = float((positives >= tau).mean()), float((negatives < tau).mean())
+        return _infeasible(
+            point, f"{len(negatives)} normal patients, {missing.n_needed} are needed for specificity {alpha:.2f}", missing
+        )
     listed = ", ".join(f"{name} {n}" for name, n in names.items())
     return {
         **point,
+        **_measured(sample, tau),
         "feasible": True,
-        "tau_low": min(lowest, tau),
+        "tau_low": min(low, tau),
         "tau": tau,
         "tau_high": tau,
-        "tau_low_meaning": "the lowest score of any abnormal patient of the sample; no guarantee of its own",
+        "tau_low_meaning": promised,
         "tau_high_meaning": "the same as tau: whatever is called first is called suspected",
-        "guarantee": f"specificity >= {alpha:.2f} with 95 % confidence on normal adult PA images ({listed}), n={len(negatives)}; no guarantee on sensitivity",
-        "in_sample": {"sensitivity": sensitivity, "specificity": specificity, "n_positive": len(positives)},
+        "guarantee": f"specificity >= {alpha:.2f} with 95 % confidence on normal adult PA images ({listed}), n={len(negatives)}; "
+        "no guarantee on sensitivity",
+    }
+
+
+def _measured(sample: Sample, tau: float) -> dict[str, Any]:
+    """Return what the calibration sample itself shows at ``tau``; a source whose interval lies wholly below 0.90 is named."""
+    sensitivity, specificity = float((sample.positives >= tau).mean()), float((sample.negatives < tau).mean())
+    checks = {}
+    for name, n in sample.by_source(True).items():
+        hits = int((sample.scores[sample.abnormal & (sample.source == name)] >= tau).sum())
+        checks[name] = {"hits": hits, "n": n, "clopper_pearson": list(clopper_pearson(hits, n))}
+    return {
+        "in_sample": {"sensitivity": sensitivity, "specificity": specificity, "sensitivity_by_source": checks},
         "at_prevalence": predictive_values(sensitivity, specificity),
     }
+
+
+def _infeasible(point: dict[str, Any], reason: str, missing: Infeasible) -> dict[str, Any]:
+    text = f"no valid guarantee: {reason}"
+    return {**point, **_nothing(), "feasible": False, "reason": reason, "n_needed": missing.n_needed, "guarantee": text}
 
 
 def _nothing() -> dict[str, None]:

@@ -15,7 +15,7 @@ from models.training.statistics import wilson
 
 @torch.no_grad()
 def pasted_pairs(net: nn.Module, chest: ChestSet, seed: int = 77) -> dict[str, Any]:
-    """Return how many normal test images score higher on ``abnormal`` with a pasted opacity than without (images where lungs were found)."""
+    """Count the normal test images that score higher on ``abnormal`` with a pasted opacity than without, if lungs were found."""
     rng = np.random.default_rng(seed)
     higher, rises = 0, []
     for index in chest.of("test"):
@@ -27,4 +27,9 @@ def pasted_pairs(net: nn.Module, chest: ChestSet, seed: int = 77) -> dict[str, A
         rises.append(float(logits[1] - logits[0]))
         higher += rises[-1] > 0
     n = len(rises)
-    return {"n": n, "higher": int(higher), "wilson": list(wilson(int(higher), n)), "median_rise_of_logit": float(np.median(rises)) if n else 0.0}
+    return {
+        "n": n,
+        "higher": int(higher),
+        "wilson": list(wilson(int(higher), n)),
+        "median_rise_of_logit": float(np.median(rises)) if n else 0.0,
+    }

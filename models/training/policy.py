@@ -22,7 +22,7 @@ from models.training.statistics import clopper_pearson
 
 
 class Infeasible(Exception):
-    """No threshold can carry the guarantee; the message says what is missing. ``n_needed``: positives that would do, 0 = unknown."""
+    """No threshold can carry the guarantee; the message says what is missing. ``n_needed``: how many would do, 0 = unknown."""
 
     def __init__(self, message: str, n_needed: int = 0) -> None:
         super().__init__(message)
@@ -54,7 +54,9 @@ def threshold(positives: ArrayLike, alpha: float, delta: float) -> float:
     k = k_largest(len(scores), alpha, delta)
     if k == 0:
         needed = n_needed(alpha, delta)
-        raise Infeasible(f"{len(scores)} positives; at least {needed} are needed for {alpha:g} with {1 - delta:g} confidence", needed)
+        raise Infeasible(
+            f"{len(scores)} positives; at least {needed} are needed for {alpha:g} with {1 - delta:g} confidence", needed
+        )
     tau = float(scores[k - 1])
     if tau == -math.inf:
         raise Infeasible(f"an earlier class takes more than {1 - alpha:.0%} of these positives")
@@ -64,17 +66,19 @@ def threshold(positives: ArrayLike, alpha: float, delta: float) -> float:
 def threshold_naive(positives: ArrayLike, alpha: float) -> float:
     """Return the highest threshold that keeps ``alpha`` of these positives. For comparison only: it promises nothing."""
     scores = np.sort(np.asarray(positives, np.float64))
-    return float(scores[int(math.floor(len(scores) * (1 - alpha) + 1e-9))])
+    return float(scores[math.floor(len(scores) * (1 - alpha) + 1e-9)])
 
 
 def threshold_expected(positives: ArrayLike, alpha: float) -> float:
     """Return the conformal risk control threshold (k = floor((n + 1)(1 - alpha))): holds on average over calibration sets only."""
     scores = np.sort(np.asarray(positives, np.float64))
-    k = int(math.floor((len(scores) + 1) * (1 - alpha) + 1e-9))
+    k = math.floor((len(scores) + 1) * (1 - alpha) + 1e-9)
     return float(scores[k - 1]) if k else -math.inf
 
 
-def threshold_high(positives: ArrayLike, negatives: ArrayLike, tau: float, precision: float, confidence: float = 0.95) -> float | None:
+def threshold_high(
+    positives: ArrayLike, negatives: ArrayLike, tau: float, precision: float, confidence: float = 0.95
+) -> float | None:
     """Return the smallest t >= tau whose precision has a Clopper-Pearson lower bound >= ``precision`` in this sample, else None.
 
     The bound holds at the sample's own share of positives, not at a hospital's.

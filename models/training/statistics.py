@@ -121,5 +121,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 5) -> l
     for part in np.array_split(np.argsort(p, kind="stable"), bins):
         if len(part):
             seen = wilson(int(y[part].sum()), len(part))
-            rows.append({"predicted": float(p[part].mean()), "observed": seen.value, "low": seen.low, "high": seen.high, "n": len(part)})
+            rows.append(
+                {"predicted": float(p[part].mean()), "observed": seen.value, "low": seen.low, "high": seen.high, "n": len(part)}
+            )
     return rows

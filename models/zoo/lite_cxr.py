@@ -2,7 +2,7 @@
 
 Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019; Lite0 is the variant without squeeze
 and excitation and with ReLU6. Kept: stem and the first eight blocks (three resolutions halved further, 14 x 14 at 224), about a
-quarter of a million parameters. Departures: one grey channel (the stem's three filters summed), then a 1x1 convolution, BN and ReLU,
+quarter of a million parameters. Departures: one grey channel (the stem's filters summed), then a 1x1 convolution, BN and ReLU,
 global average pooling and one linear layer, so that the class maps have the closed form of ``models.export``.
 """
 

@@ -1,8 +1,8 @@
 """Does a picture look like a frontal chest at all? Its coarse greys against those of the average chest, within the lungs' box.
 
-The average: 108 frontal images of adults (NIH ChestX-ray14, NIH Clinical Center; Wang et al., CVPR 2017; free use), each cut
+The average: 216 frontal images (NIH ChestX-ray14, NIH Clinical Center; Wang et al., CVPR 2017; free use), each cut
 to its lung box with a margin of 15 %, reduced to 16 x 16, standardised, averaged, and averaged with its mirror image, so that a
-mirrored heart is no less a chest. On 328 other adult images of three sources the correlation lay above 0.35 in 97 %; knees, legs,
+mirrored heart is no less a chest. On 328 other images of three sources the correlation lay above 0.35 in 97 %; knees, legs,
 abdomens and heads (real and drawn) lay below 0.33; negatives of chests below 0.15.
 """
 

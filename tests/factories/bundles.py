@@ -49,7 +49,9 @@ def write_research_set(folder: Path, patients: int = 30, side: int = 96) -> Path
             if label != "normal":
                 image += 90 * np.exp(-(((xx - 0.3) / 0.08) ** 2 + ((yy - rng.uniform(0.35, 0.65)) / 0.08) ** 2)) * lungs
             key = f"{source}_{label}_{part}_{n}"
-            cv2.imwrite(str(folder / "images" / f"{key}.png"), np.clip(cv2.GaussianBlur(image, (0, 0), 1.0), 0, 255).astype(np.uint8))
+            cv2.imwrite(
+                str(folder / "images" / f"{key}.png"), np.clip(cv2.GaussianBlur(image, (0, 0), 1.0), 0, 255).astype(np.uint8)
+            )
             cv2.imwrite(str(folder / "lung_masks" / f"{key}.png"), (lungs * 255).astype(np.uint8))
             rows.append(
                 {

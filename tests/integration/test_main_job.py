@@ -68,7 +68,7 @@ def test_own_results_forwarded_back_end_there(node: RunningNode, pacs: OrthancPa
         file = tmp_path / f"back{number}.dcm"
         dataset.save_as(file, enforce_file_format=True)
         store(node, file)
-    after = node.wait_until(uid, lambda s: any("own" in line["text"].lower() for line in s["story"]))
+    after = node.wait_until(uid, lambda s: any(line["event"] == "result.returned" for line in s["story"]))
     assert len(after["runs"]) == len(before["runs"]) == 1
     assert len(after["deliveries"]) == len(before["deliveries"])
 

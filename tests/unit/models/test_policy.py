@@ -94,32 +94,41 @@ def test_repeated_films_of_a_patient_count_once_in_a_policy() -> None:
     assert one_per_patient(rows) == [0, 2, 3]
 
 
-def test_operating_points_hold_in_every_source_and_name_the_uncovered_and_the_infeasible() -> None:
-    rng = np.random.default_rng(8)
+def _mixed(rng: np.random.Generator) -> tuple[list[Row], np.ndarray]:
     rows = [_row(f"n{i}", "north", "normal") for i in range(60)]
-    rows += [_row(f"p{i}", "north", "pneumonia") for i in range(60)]
-    rows += [_row(f"t{i}", "south", "tuberculosis") for i in range(70)]
-    rows += [_row(f"c{i}", "small", "pneumonia") for i in range(10)]
+    rows += [_row(f"p{i}", "north", "pneumonia") for i in range(40)]
+    rows += [_row(f"t{i}", "south", "tuberculosis") for i in range(40)]
+    rows += [_row(f"c{i}", "style", "normal") for i in range(3)]  # normals recognised as sick by their style
     rows += [_row(f"v{i}", "north", "pneumonia", "AP") for i in range(50)]
-    p = np.concatenate([rng.uniform(0, 0.5, 60), rng.uniform(0.3, 1, 60), rng.uniform(0.7, 1, 70), rng.uniform(0.8, 1, 10), np.zeros(50)])
+    p = np.concatenate([rng.uniform(0, 0.5, 60), rng.uniform(0.3, 1, 40), rng.uniform(0.7, 1, 40), np.ones(3), np.zeros(50)])
+    return rows, p
+
+
+def test_operating_points_promise_what_the_order_statistics_carry_and_name_what_they_cannot() -> None:
+    rows, p = _mixed(np.random.default_rng(8))
     points = fit_points(rows, p, ("PA",), "2026-01-01")["policies"]
-    screening = points["screening"]
-    assert screening["feasible"]
-    assert screening["n"] == 130
-    assert "small" in screening["guarantee"].split("not covered")[1]
+    screening, triage, rule_out = points["screening"], points["triage"], points["rule_out"]
+    positives = np.sort(p[60:140])
+    assert screening["n_by_source"] == {"north": 40, "south": 40}  # the AP images stay out
+    assert screening["tau"] == pytest.approx(positives[k_largest(80, 0.90, 0.05) - 1], abs=1.1e-6)
+    assert (positives >= screening["tau"]).sum() == 80 - k_largest(80, 0.90, 0.05) + 1
     assert "sensitivity >= 0.90 with 95 % confidence" in screening["guarantee"]
+    assert screening["guarantee"].endswith("n=80")
     assert screening["tau_low"] <= screening["tau"] <= screening["tau_high"]
-    north = np.sort(p[60:120])
-    assert screening["tau"] <= north[k_largest(60, 0.90, 0.025) - 1]
-    assert not points["rule_out"]["feasible"]
-    assert points["rule_out"]["n_needed"] == 99
-    assert points["rule_out"]["tau"] is None
-    triage = points["triage"]
-    assert triage["tau"] > screening["tau"]
-    assert clopper_pearson(int((p[:60] < triage["tau"]).sum()), 60, 0.90).low >= 0.80
+    assert "no guarantee" in screening["tau_low_meaning"]
+    assert screening["in_sample"]["sensitivity_by_source"]["south"]["hits"] == 40
+    assert (rule_out["feasible"], rule_out["n_needed"], rule_out["tau"]) == (False, 99, None)
+    assert "99 are needed" in rule_out["reason"]
     assert screening["cohort_sha256"] == triage["cohort_sha256"]
+
+
+def test_a_specificity_is_promised_on_sources_with_both_labels_only() -> None:
+    rows, p = _mixed(np.random.default_rng(9))
+    triage = fit_points(rows, p, ("PA",), "2026-01-01")["policies"]["triage"]
+    assert triage["n_by_source"] == {"north": 60}
+    assert clopper_pearson(int((p[:60] < triage["tau"]).sum()), 60, 0.90).low >= 0.70
+    assert "no guarantee on sensitivity" in triage["guarantee"]
 
 
 def _phi(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2))
-

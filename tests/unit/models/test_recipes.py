@@ -55,7 +55,14 @@ def test_the_classifier_recipe_writes_a_verified_bundle_with_policies(
     out = tmp_path / "bundle"
     cxr_tb.run(
         argparse.Namespace(
-            data=research_set, out=out, lungs=lungs, networks=["cnn3"], epochs=4, leave_out=["south"], leave_out_epochs=1, date="2026-01-01"
+            data=research_set,
+            out=out,
+            lungs=lungs,
+            networks=["cnn3"],
+            epochs=4,
+            leave_out=["south"],
+            leave_out_epochs=1,
+            date="2026-01-01",
         )
     )
     bundle = load_bundle(out)

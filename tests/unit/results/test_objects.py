@@ -146,7 +146,7 @@ def test_a_new_revision_is_a_new_object_that_names_the_old(tmp_path: Path) -> No
         assert item.SeriesInstanceUID == opened(old[role]).SeriesInstanceUID
         assert item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old[role].identifier
     assert judged(tuple(new.values()), tmp_path) == {role: [] for role in ROLES}
-    assert any("Result 2, replaces result 1." in line for line in second.report_lines())
+    assert any("Result 2, replaces 1." in line for line in second.report_lines())
     assert opened(new["secondary_capture"]).pixel_array.shape[0] == opened(old["secondary_capture"]).pixel_array.shape[0]
 
 
