@@ -12,7 +12,7 @@ from dicom_node.core.findings import Findings
 def summary_line(
     study_key: str, findings: Findings, objects: Iterable[dict[str, str]] = (), messages: Iterable[dict[str, str]] = ()
 ) -> dict[str, Any]:
-    """Return ``{study_key, status, code, reason, decision, zone, probabilities, not_assessed, bundle, policy, flags, objects, messages}``.
+    """Return ``{study_key, status, code, reason, decision, zone, probabilities, bundle, policy, objects, messages, …}``.
 
     ``probabilities`` holds assessed classes only; ``objects`` items are ``{sop_class, sop_instance_uid, file}``,
     ``messages`` (FHIR, HL7) are ``{kind, identifier, file}``.

@@ -145,7 +145,7 @@ def arguments() -> argparse.Namespace:
     shipped = Path(__file__).parents[1] / "bundles" / "lungs_cxr" / "0.1.0"
     parser.add_argument("--lungs", type=Path, default=shipped, help="lung bundle that crops")
     parser.add_argument("--networks", nargs="+", default=[c.name for c in CANDIDATES], choices=[c.name for c in CANDIDATES])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument(
         "--leave-out", nargs="*", default=[], help="sources whose abnormal images one extra training each leaves out"
     )

@@ -81,8 +81,8 @@ def worth(metrics: Mapping[str, Any]) -> str:
             told.append(f"on children, for whom it is not made, its AUC is {row['auc'][0]:.2f}")
     text = "; ".join(told) or "no source of the test part holds both labels"
     return (
-        "This model shows that the node works; it proves nothing about patients. It was trained for minutes on a few hundred public "
-        f"images in which label and hospital are hard to tell apart: {text}. No hospital has tested it."
+        "This model shows that the node works; it proves nothing about patients. It was trained for minutes on a few hundred "
+        f"public images in which label and hospital are hard to tell apart: {text}. No hospital has tested it."
     )
 
 

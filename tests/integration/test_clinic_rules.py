@@ -181,7 +181,9 @@ def test_an_unvalidated_model_stays_inside_or_says_so(tmp_path: Path) -> None:
     assert {d["state"] for d in story["deliveries"]} == {"withheld"}
     allowed = InProcessNode(tmp_path / "allowed")
     allowed.answer(chest())
-    reports = [d.to_json() for d in allowed.sent_dicom() if d.Modality == "SR"] + allowed.sent_text(".json") + allowed.sent_text(".hl7")
+    reports = (
+        [d.to_json() for d in allowed.sent_dicom() if d.Modality == "SR"] + allowed.sent_text(".json") + allowed.sent_text(".hl7")
+    )
     assert len(reports) == 4
     assert all("UNVALIDATED MODEL" in text for text in reports)
     assert all("RESEARCH USE ONLY" in text for text in reports)
