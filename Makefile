@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.setup
 
@@ -12,7 +12,7 @@ help:  ## what can be called
 setup: $(STAMP)  ## Python parts into .venv, and the peers that demo and tests use (apt, npm)
 
 $(STAMP): pyproject.toml constraints.txt deploy/dev/install_peers.sh deploy/dev/fhir_peer/package-lock.json
-	@command -v $(PYTHON) >/dev/null || { echo "python 3.11 or newer is needed: set PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=…"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch

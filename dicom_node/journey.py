@@ -256,10 +256,10 @@ def plan(rooms: Rooms, key: str) -> None:
         made = artifacts.load_artifacts(connection, rooms.home.results, key)
         line = summary_line(request.study_key, findings)
         evidence = _evidence(findings, request)
-        delivery.plan_deliveries(connection, request, evidence, made, _targets(rooms, request), rooms.port.submit_delivery)
         if stored.state in runs.ACTIVE:
             runs.finish_run(connection, key, findings.status, line)
             tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
+        delivery.plan_deliveries(connection, request, evidence, made, _targets(rooms, request), rooms.port.submit_delivery)
     log.event(
         "run.planned",
         run=key,

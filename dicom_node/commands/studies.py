@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dicom_node.commands.database import opened
-from dicom_node.studies.account import list_studies
+from dicom_node.studies.account import list_refused, list_studies
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +22,16 @@ def run(options: argparse.Namespace) -> int:
     """Print the list."""
     with opened(options.home) as (database, _, _), database.connect() as connection:
         listed = list_studies(connection, options.limit)
+        refused = list_refused(connection, options.limit)
     for item in listed:
         if options.json:
             print(json.dumps(item, ensure_ascii=False, default=str))
             continue
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(item["last_received_utc"]))
         print(f"{at}  {item['study_key']}  {item['state']:<10} {item['answer']}".rstrip())
+    if refused and not options.json:
+        print("refused at the door (never acknowledged):")
+        for item in refused:
+            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(item["at_utc"]))
+            print(f"{at}  from {item['calling_ae']}: 0x{item['status']:04X} {item['text']}")
     return 0

@@ -134,9 +134,10 @@ class Receiver:
         """
         self._stopping = True
         end = time.monotonic() + grace_seconds
-        while self._server.active_associations and time.monotonic() < end:
+        # a connection that never asked for an association (a port probe) has nothing to finish
+        while any(a.is_established for a in self._server.active_associations) and time.monotonic() < end:
             time.sleep(0.05)
-        left = self._server.active_associations
+        left = [a for a in self._server.active_associations if a.is_established]
         for association in left:
             association.abort()
         self._server.shutdown()

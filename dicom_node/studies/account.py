@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.summary import held_line
+from dicom_node.store import tables
 from dicom_node.store.story import read_story
 from dicom_node.studies import repository
 from dicom_node.studies.arrivals import InstanceState
@@ -48,6 +49,12 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
 def list_studies(connection: sa.Connection, limit: int = 50) -> list[dict[str, Any]]:
     """Return the studies heard of last, newest first: counts, runs, the answer in a sentence, how much of it is delivered."""
     return [_listed(connection, row) for row in repository.recent(connection, limit)]
+
+
+def list_refused(connection: sa.Connection, limit: int = 20) -> list[dict[str, Any]]:
+    """Return the objects refused at the door last, newest first: they belong to no study, and their sender was told."""
+    query = sa.select(tables.refused_object).order_by(tables.refused_object.c.refused_id.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def _listed(connection: sa.Connection, row: Any) -> dict[str, Any]:

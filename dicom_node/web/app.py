@@ -54,7 +54,8 @@ def make_app(database: sa.Engine, site: str, last_beats: Callable[[], dict[str, 
     def front(request: Request) -> HTMLResponse:
         with database.connect() as connection:
             listed = studies.list_studies(connection, 200)
-        return page(request, "studies.html", studies=listed, roles=last_beats(), stale=stale_seconds)
+            refused = studies.list_refused(connection)
+        return page(request, "studies.html", studies=listed, refused=refused, roles=last_beats(), stale=stale_seconds)
 
     @app.get("/studies/{key}", response_class=HTMLResponse)
     def study(request: Request, key: str) -> HTMLResponse:

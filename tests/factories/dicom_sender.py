@@ -26,7 +26,7 @@ def association(
         ae.add_requested_context(sop_class_uid, transfer_syntax_uid)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
     opened = ae.associate("127.0.0.1", port, ae_title=called, max_pdu=max_pdu)
-    if opened.dul.socket is not None and opened.dul.socket.socket is not None:
+    if opened.is_established and opened.dul.socket is not None and opened.dul.socket.socket is not None:
         opened.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         yield opened

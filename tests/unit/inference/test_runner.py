@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node import plugins
 from dicom_node.core.errors import BundleError, PipelineError
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
@@ -58,9 +59,11 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipelin
     (info / "entry_points.txt").write_text("[dicom_node.pipelines]\nobedient = obedient_pipeline\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    plugins._installed.cache_clear()
     runner = PipelineProcess()
     yield runner
     runner.close()
+    plugins._installed.cache_clear()
     sys.modules.pop("obedient_pipeline", None)
 
 

@@ -60,7 +60,7 @@ def test_a_result_reads_from_conclusion_to_disclaimer(tmp_path: Path, zone: Zone
     assert lines[0] == context.findings.headline
     for expected in (
         "Abnormal: probability",
-        "Tuberculosis: not assessed.",
+        "Tuberculosis: not assessed: ",
         make.POLICY.guarantee,
         "cxr_tb@1.0.0",
         "evidence level demo",
