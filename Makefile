@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/dev/install_peers.sh deploy/dev/
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	bash deploy/dev/install_peers.sh
 	touch $@
 
