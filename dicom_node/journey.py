@@ -36,7 +36,7 @@ from dicom_node.engine import port
 from dicom_node.home import Home
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference import repository as runs
-from dicom_node.inference.findings_store import has_findings, load_findings, save_findings
+from dicom_node.inference.findings_store import drop_arrays, has_findings, load_findings, load_outcome, save_findings
 from dicom_node.inference.runner import PipelineJob, PipelineProcess
 from dicom_node.plugins import load_kind
 from dicom_node.results import repository as artifacts
@@ -44,6 +44,7 @@ from dicom_node.results import step as results
 from dicom_node.results.context import ResultContext
 from dicom_node.routing import step as routing
 from dicom_node.routing.settings import Rule
+from dicom_node.store.connect import reading
 from dicom_node.store.story import tell
 from dicom_node.studies import step as studies
 
@@ -74,7 +75,7 @@ class Rooms:
 def sweep_due_studies(rooms: Rooms) -> int:
     """Start every study whose deadline has passed; return how many were due. Safe to call at any time, from one process."""
     now = time.time()
-    with rooms.database.connect() as connection:
+    with reading(rooms.database) as connection:
         due = studies.due_studies(connection, now)
     for study_key in due:
         start_study(rooms, study_key, now)
@@ -89,7 +90,7 @@ def start_study(rooms: Rooms, study_key: str, now: float) -> None:
     """
     if studies.settle_arrivals(rooms.database, study_key, rooms.home.path, now=now) is not studies.Settlement.READY:
         return
-    with rooms.database.connect() as connection:
+    with reading(rooms.database) as connection:
         study = studies.load_study(connection, study_key, rooms.home.path)
     decision = routing.choose_routes(study, rooms.settings.routing, dt.datetime.now(dt.UTC), rooms.settings.site.tzinfo())
     planned = [_plan_run(rooms, study, route.rule) for route in decision.routes]
@@ -226,7 +227,7 @@ def _run_pipeline(
 def build(rooms: Rooms, key: str) -> None:
     """Build what the destinations take; bytes first, rows second."""
     findings = load_findings(rooms.home.results / key)
-    with rooms.database.connect() as connection:
+    with reading(rooms.database) as connection:
         stored = runs.load_run(connection, key)
         study = studies.load_study(connection, stored.request.study_key, rooms.home.path)
         predecessors = artifacts.predecessors_of(connection, stored.request.predecessor) if stored.request.predecessor else ()
@@ -249,17 +250,18 @@ def build(rooms: Rooms, key: str) -> None:
 
 def plan(rooms: Rooms, key: str) -> None:
     """Plan a delivery for each artifact and destination, and close the run: one transaction."""
-    findings = load_findings(rooms.home.results / key)
-    with rooms.database.begin() as connection:
-        stored = runs.load_run(connection, key)
-        request = stored.request
+    findings = load_outcome(rooms.home.results / key)
+    with reading(rooms.database) as connection:
+        request = runs.load_run(connection, key).request
         made = artifacts.load_artifacts(connection, rooms.home.results, key)
-        line = summary_line(request.study_key, findings)
-        evidence = _evidence(findings, request)
-        if stored.state in runs.ACTIVE:
+    line = summary_line(request.study_key, findings)
+    evidence = _evidence(findings, request)
+    with rooms.database.begin() as connection:
+        if runs.load_run(connection, key).state in runs.ACTIVE:
             runs.finish_run(connection, key, findings.status, line)
             tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
         delivery.plan_deliveries(connection, request, evidence, made, _targets(rooms, request), rooms.port.submit_delivery)
+    drop_arrays(rooms.home.results / key)
     log.event(
         "run.planned",
         run=key,

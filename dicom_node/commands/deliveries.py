@@ -9,6 +9,7 @@ from pathlib import Path
 from dicom_node.commands.database import opened
 from dicom_node.core.errors import UsageError
 from dicom_node.delivery.step import list_deliveries, retry_dead
+from dicom_node.store.connect import reading
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     with opened(options.home) as (database, _, _):
         if options.action == "retry":
             return _retry(database, options.delivery)
-        with database.connect() as connection:
+        with reading(database) as connection:
             rows = list_deliveries(connection, states=options.state, destination=options.destination)
     for row in rows:
         if options.json:

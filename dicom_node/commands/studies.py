@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from dicom_node.commands.database import opened
+from dicom_node.store.connect import reading
 from dicom_node.studies.account import list_refused, list_studies
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the list."""
-    with opened(options.home) as (database, _, _), database.connect() as connection:
+    with opened(options.home) as (database, _, _), reading(database) as connection:
         listed = list_studies(connection, options.limit)
         refused = list_refused(connection, options.limit)
     for item in listed:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.commands.database import opened
+from dicom_node.store.connect import reading
 from dicom_node.studies.account import study_story
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the story."""
-    with opened(options.home) as (database, _, _), database.connect() as connection:
+    with opened(options.home) as (database, _, _), reading(database) as connection:
         story = study_story(connection, options.study)
     if options.json:
         print(json.dumps({**story["result"], **story}, ensure_ascii=False, default=str))

@@ -26,7 +26,7 @@ from dicom_node.demo.configuration import NODE_AE, write_configuration
 from dicom_node.demo.present import write_answers
 from dicom_node.home import Home
 from dicom_node.node import database_url
-from dicom_node.store.connect import open_database
+from dicom_node.store.connect import open_database, reading
 from dicom_node.studies import account as studies
 
 #: A delivery in one of these states will not change by itself.
@@ -120,7 +120,7 @@ def run_demo(out: Path) -> int:
 def _wait_until_settled(database: Any, key: str, seconds: float = 60.0) -> dict[str, Any]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        with database.connect() as connection:
+        with reading(database) as connection:
             try:
                 story = studies.study_story(connection, key)
             except UsageError:

@@ -17,7 +17,7 @@ _ARRAYS = "arrays.npz"
 def save_findings(folder: Path, findings: Findings) -> None:
     """Write both files. ``findings.json`` comes last: its presence says that the run is finished."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / _ARRAYS, lambda path: np.savez_compressed(path, **findings.arrays()))  # type: ignore[arg-type]
+    _replace(folder / _ARRAYS, lambda path: np.savez(path, **findings.arrays()))  # type: ignore[arg-type]
     text = json.dumps(findings.to_json(), ensure_ascii=False)
     _replace(folder / _JSON, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -25,6 +25,17 @@ def save_findings(folder: Path, findings: Findings) -> None:
 def has_findings(folder: Path) -> bool:
     """Say whether the run's outcome is there."""
     return (folder / _JSON).exists()
+
+
+def load_outcome(folder: Path) -> Findings:
+    """Read the findings without maps and masks."""
+    data = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+    return Findings.from_json({**data, "maps": [], "lungs": None}, {})
+
+
+def drop_arrays(folder: Path) -> None:
+    """Delete maps and masks once the objects made from them are there: tens of megabytes a run."""
+    (folder / _ARRAYS).unlink(missing_ok=True)
 
 
 def load_findings(folder: Path) -> Findings:

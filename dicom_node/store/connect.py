@@ -11,6 +11,8 @@ from sqlalchemy import event
 from dicom_node.core.errors import StoreError
 from dicom_node.store import tables
 
+_READING = "dicom_node_reading"
+
 
 def default_url(home: Path) -> str:
     """Return the URL of the embedded database of this home."""
@@ -35,7 +37,8 @@ def make_engine(url: str) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reading_only = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql("BEGIN DEFERRED" if reading_only else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -62,10 +65,15 @@ def open_database(url: str) -> sa.Engine:
     return engine
 
 
+def reading(database: sa.Engine) -> sa.Connection:
+    """Return a connection for reading only: on SQLite it takes no write lock, so pages and sweeps never make reception wait."""
+    return database.connect().execution_options(**{_READING: True})
+
+
 def check_database(database: sa.Engine) -> bool:
     """Say whether the database answers."""
     try:
-        with database.connect() as connection:
+        with reading(database) as connection:
             connection.execute(sa.text("SELECT 1"))
     except sa.exc.SQLAlchemyError:
         return False

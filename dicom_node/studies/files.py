@@ -8,6 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from dicom_node.store import tables
+from dicom_node.store.connect import reading
 
 
 def store_folder(home: Path) -> Path:
@@ -50,7 +51,7 @@ def clean_store(database: sa.Engine, home: Path, *, older_than_utc: float) -> Cl
     if not root.is_dir():
         return Cleaned(0, 0)
     for shard in sorted(path for path in root.iterdir() if path.is_dir()):
-        with database.connect() as connection:
+        with reading(database) as connection:
             query = sa.select(tables.instance.c.storage_key).where(
                 tables.instance.c.storage_key.startswith(f"{shard.name}/", autoescape=True)
             )

@@ -14,6 +14,7 @@ from dicom_node.core import abstentions
 from dicom_node.core.errors import UsageError
 from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance, Study
+from dicom_node.store.connect import reading
 from dicom_node.store.story import tell
 from dicom_node.studies import completeness, identity, repository
 from dicom_node.studies.arrivals import InstanceState, Verdict, state_on_arrival
@@ -154,7 +155,7 @@ def settle_arrivals(database: sa.Engine, study_key: str, home: Path, *, now: flo
         A stored file cannot be read; nothing was changed.
     """
     now = time.time() if now is None else now
-    with database.connect() as connection:
+    with reading(database) as connection:
         pending = repository.rows_in(connection, study_key, InstanceState.PENDING)
         current = {row.sop_instance_uid: row for row in repository.rows_in(connection, study_key, InstanceState.CURRENT)}
     compared = compare(pending, current, home)

@@ -14,7 +14,7 @@ from fastapi.templating import Jinja2Templates
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from dicom_node.core.errors import UsageError
-from dicom_node.store.connect import check_database
+from dicom_node.store.connect import check_database, reading
 from dicom_node.studies import account as studies
 from dicom_node.version import VERSION
 from dicom_node.web.metrics import render_metrics
@@ -52,7 +52,7 @@ def make_app(database: sa.Engine, site: str, last_beats: Callable[[], dict[str, 
 
     @app.get("/", response_class=HTMLResponse)
     def front(request: Request) -> HTMLResponse:
-        with database.connect() as connection:
+        with reading(database) as connection:
             listed = studies.list_studies(connection, 200)
             refused = studies.list_refused(connection)
         return page(request, "studies.html", studies=listed, refused=refused, roles=last_beats(), stale=stale_seconds)
@@ -60,7 +60,7 @@ def make_app(database: sa.Engine, site: str, last_beats: Callable[[], dict[str, 
     @app.get("/studies/{key}", response_class=HTMLResponse)
     def study(request: Request, key: str) -> HTMLResponse:
         try:
-            with database.connect() as connection:
+            with reading(database) as connection:
                 story = studies.study_story(connection, key)
         except UsageError:
             return page(request, "missing.html", status=404)

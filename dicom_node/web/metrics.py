@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from dicom_node.store import tables
+from dicom_node.store.connect import reading
 
 
 class _Rows:
@@ -20,7 +21,7 @@ class _Rows:
         self._beats = beats
 
     def collect(self) -> Iterable[Metric]:
-        with self._database.connect() as connection:
+        with reading(self._database) as connection:
             yield _by(connection, "dicom_node_studies", "Studies by state.", "state", tables.study.c.state)
             yield _by(connection, "dicom_node_instances", "Received instances by state.", "state", tables.instance.c.state)
             yield _by(connection, "dicom_node_runs", "Runs by state.", "state", tables.run.c.state)

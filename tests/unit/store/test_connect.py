@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dicom_node.core.errors import StoreError
 from dicom_node.store import tables
-from dicom_node.store.connect import check_database, default_url, open_database
+from dicom_node.store.connect import check_database, default_url, open_database, reading
 from dicom_node.store.story import read_story, tell
 
 
@@ -42,3 +42,16 @@ def test_story_keeps_order(tmp_path: Path) -> None:
             tell(connection, "st_a", "studies", "x", f"line {number}")
         tell(connection, "st_b", "studies", "x", "other")
         assert [line.text for line in read_story(connection, "st_a")] == ["line 0", "line 1", "line 2"]
+
+
+def test_reading_never_makes_a_writer_wait(tmp_path: Path) -> None:
+    """While one connection reads, another commits; and while one writes, another reads what was committed before."""
+    database = open_database(default_url(tmp_path))
+    with reading(database) as reader:
+        assert read_story(reader, "st_a") == []
+        with database.begin() as writer:
+            tell(writer, "st_a", "studies", "x", "line")
+            with reading(database) as other:
+                assert read_story(other, "st_a") == []
+    with reading(database) as later:
+        assert len(read_story(later, "st_a")) == 1
