@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import models.bundle
 from dicom_node.commands.read_paths import read_studies
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.errors import BundleError, UsageError
@@ -75,8 +74,9 @@ def analyze(
     pipeline = load_kind("pipeline", pipeline_name)
     settings = inference_bundles.pipeline_settings(InferenceSettings(), Rule(name="analyze", pipeline=pipeline_name))
     selection: Selection = pipeline.select_images(study, pipeline.Settings(**settings))
-    named = {models.bundle.load_bundle(folder).name: folder for folder in bundle_folders}
-    chosen = inference_bundles.choose(pipeline.NEEDS, {}, inference_bundles.SHIPPED, policy, named)
+    chosen = inference_bundles.choose(pipeline.NEEDS, {}, inference_bundles.SHIPPED, policy, bundle_folders)
+    if chosen.unknown_policy:
+        raise UsageError(chosen.problem)
     if chosen.problem:
         raise BundleError(chosen.problem)
     key = run_key(study.study_instance_uid, selection.read, pipeline_name, chosen.hashes, chosen.policy_hash, 1)

@@ -24,6 +24,7 @@ class ChosenBundles:
     hashes: tuple[str, ...] = ()
     policy_hash: str = ""
     problem: str = ""
+    unknown_policy: bool = False
 
 
 def choose(
@@ -31,22 +32,23 @@ def choose(
     versions: Mapping[str, str],
     roots: tuple[Path, ...],
     policy: str,
-    named: Mapping[str, Path] | None = None,
+    given: tuple[Path, ...] = (),
 ) -> ChosenBundles:
-    """Find and verify the bundles a pipeline needs; the first one decides and holds the policy. ``named`` folders win."""
+    """Find and verify the bundles a pipeline needs; the first one decides and holds the policy. ``given`` folders win."""
     folders: dict[str, Path] = {}
     hashes: list[str] = []
     policy_hash = ""
     try:
+        named = {models.bundle.load_bundle(folder).name: folder for folder in given}
         for name in needs:
-            folder = (named or {}).get(name) or models.bundle.find_bundle(name, versions.get(name), roots)
+            folder = named.get(name) or models.bundle.find_bundle(name, versions.get(name), roots)
             bundle = models.bundle.load_bundle(folder)
             folders[name] = folder
             hashes.append(bundle.sha256)
             if name == needs[0]:
                 policy_hash = hash_policy(policy, bundle.operating_point(policy))
     except models.bundle.BundleError as error:
-        return ChosenBundles(problem=str(error))
+        return ChosenBundles(problem=str(error), unknown_policy=isinstance(error, models.bundle.UnknownOperatingPoint))
     return ChosenBundles(folders, tuple(hashes), policy_hash)
 
 
