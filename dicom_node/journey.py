@@ -15,9 +15,10 @@ every step may run twice. ``sweep_unfinished`` submits again whatever has a row 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.config.model import NodeSettings
-from dicom_node.core.errors import BundleError, PipelineError
+from dicom_node.core.artifact import Artifact
+from dicom_node.core.errors import BundleError, PipelineError, StoreError
 from dicom_node.core.findings import Abstention, Findings
 from dicom_node.core.run import RunRequest, Selection, run_key
 from dicom_node.core.study import Study
@@ -45,13 +47,18 @@ from dicom_node.results.context import ResultContext
 from dicom_node.routing import step as routing
 from dicom_node.routing.settings import Rule
 from dicom_node.store.connect import reading
-from dicom_node.store.story import tell
+from dicom_node.store.standing import objection
+from dicom_node.store.story import read_story, tell
 from dicom_node.studies import step as studies
 
 #: How often a pipeline is tried before its failure becomes a refusal. It runs in a child process, so a crash is caught here.
 MAX_TRIES = 3
 #: Deaths of the worker itself that a run may see. Generous: a power cut counts against every run on the host.
 MAX_CRASHES = 20
+#: A study that could not be started is looked at again after this time, so that it does not stand in the way of the others.
+PUT_OFF_SECONDS = 30.0
+#: What passes by itself (disk, database, a node that is stopping): the run waits, and nothing is said about the images.
+FOR_NOW = (OSError, sa.exc.SQLAlchemyError, StoreError)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,13 @@ def sweep_due_studies(rooms: Rooms) -> int:
     with reading(rooms.database) as connection:
         due = studies.due_studies(connection, now)
     for study_key in due:
-        start_study(rooms, study_key, now)
+        try:
+            start_study(rooms, study_key, now)
+        except Exception as error:  # broad on purpose: one study that cannot be started must not stop the others
+            log.event("study.put_off", study=study_key, error=type(error).__name__)
+            text = f"The study cannot be started ({type(error).__name__}); it is tried again every {PUT_OFF_SECONDS:g} s."
+            with rooms.database.begin() as connection:
+                studies.put_off(connection, study_key, now, PUT_OFF_SECONDS, text)
     return len(due)
 
 
@@ -171,11 +184,51 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
 # ---------------------------------------------------------------- inference -> results -> delivery
 
 
+def _goes_on(connection: sa.Connection, stored: runs.StoredRun) -> bool:
+    """Say whether there is anything left to do for the run; one whose study was corrected or held meanwhile is cancelled here."""
+    if stored.state not in runs.ACTIVE:
+        return False
+    request = stored.request
+    against = objection(connection, request.study_key, stored.study_revision)
+    if against:
+        runs.finish_run(connection, request.run_key, "cancelled", None)
+        text = f"{request.pipeline}: result {request.revision} is not made. {against}"
+        tell(connection, request.study_key, "inference", "run.cancelled", text)
+    return not against
+
+
+def _give_up(connection: sa.Connection, stored: runs.StoredRun, error: str) -> None:
+    """Close a run that not even a refusal can be written for: the story says so, and it is not begun again."""
+    request = stored.request
+    text = f"{request.pipeline}: no answer can be written for a technical reason ({error}); a person must look."
+    refusal = _technical_refusal(stored, text)
+    runs.finish_run(connection, request.run_key, "failed", summary_line(request.study_key, refusal))
+    tell(connection, request.study_key, "results", "run.failed", text, "pipeline_failed")
+    log.event("run.failed", run=request.run_key, study=request.study_key, error=error)
+
+
+def _technical_refusal(stored: runs.StoredRun, problem: str) -> Findings:
+    abstention = Abstention("pipeline_failed", problem)
+    return Findings(pipeline=stored.request.pipeline, not_read=stored.not_read, abstention=abstention)
+
+
+def _wait(rooms: Rooms, key: str, error: Exception) -> None:
+    """Put a run back that cannot go on for now; the sweep submits it again. Told once."""
+    log.event("run.waiting", run=key, error=type(error).__name__)
+    with rooms.database.begin() as connection:
+        stored = runs.load_run(connection, key)
+        text = f"{stored.request.pipeline}: cannot go on for now ({type(error).__name__}); it is tried again."
+        if runs.wait_again(connection, key) and all(line.text != text for line in read_story(connection, stored.request.study_key)):
+            tell(connection, stored.request.study_key, "inference", "run.waiting", text)
+
+
 def analyse(rooms: Rooms, process: PipelineProcess, key: str) -> None:
     """Run the pipeline; its findings, or the reason why there are none, lie in the run's folder afterwards."""
     folder = rooms.home.results / key
     with rooms.database.begin() as connection:
         stored = runs.begin_run(connection, key)
+        if not _goes_on(connection, stored):
+            return
         study = studies.load_study(connection, stored.request.study_key, rooms.home.path)
     if has_findings(folder):
         return
@@ -218,19 +271,53 @@ def _run_pipeline(
         except BundleError as error:
             problem = str(error)
             break
+        except FOR_NOW:
+            raise
+        except Exception as error:  # a job that cannot even be handed to the child; the type only, a message may quote the header
+            problem = f"unexpected {type(error).__name__}"
+            log.event("run.failed", run=request.run_key, study=request.study_key, error=problem)
+            break
         else:
             return None
-    abstention = Abstention("pipeline_failed", problem)
-    return Findings(pipeline=request.pipeline, not_read=stored.not_read, abstention=abstention)
+    return _technical_refusal(stored, problem)
 
 
 def build(rooms: Rooms, key: str) -> None:
-    """Build what the destinations take; bytes first, rows second."""
-    findings = load_findings(rooms.home.results / key)
-    with reading(rooms.database) as connection:
+    """Build what the destinations take; bytes first, rows second. What is built and whole is not built again.
+
+    A result that cannot be written becomes a coded refusal; when that cannot be written either, the run is closed as failed.
+    """
+    folder = rooms.home.results / key
+    with rooms.database.begin() as connection:
         stored = runs.load_run(connection, key)
+        if not _goes_on(connection, stored) or artifacts.are_whole(connection, rooms.home.results, key):
+            return
         study = studies.load_study(connection, stored.request.study_key, rooms.home.path)
         predecessors = artifacts.predecessors_of(connection, stored.request.predecessor) if stored.request.predecessor else ()
+    try:
+        made = _results_of(rooms, stored, study, load_findings(folder), predecessors)
+    except FOR_NOW:
+        raise
+    except Exception as error:  # an output that fails must not leave the study without an answer
+        log.event("run.failed", run=key, study=study.study_key, error=type(error).__name__)
+        refusal = _technical_refusal(stored, f"the result could not be written ({type(error).__name__})")
+        try:
+            made = _results_of(rooms, stored, study, refusal, predecessors)
+        except FOR_NOW:
+            raise
+        except Exception as second:
+            with rooms.database.begin() as connection:
+                _give_up(connection, stored, type(second).__name__)
+            return
+        save_findings(folder, refusal)
+    artifacts.write_artifacts(rooms.home.results, made)
+    with rooms.database.begin() as connection:
+        artifacts.record_artifacts(connection, made)
+
+
+def _results_of(
+    rooms: Rooms, stored: runs.StoredRun, study: Study, findings: Findings, predecessors: tuple[tuple[str, str, str], ...]
+) -> tuple[Artifact, ...]:
     request = stored.request
     targets = _targets(rooms, request)
     context = ResultContext(
@@ -242,24 +329,25 @@ def build(rooms: Rooms, key: str) -> None:
         unvalidated=is_unvalidated(findings),
         predecessors=predecessors,
     )
-    made = results.build_results(context, delivery.wanted_roles(request.outputs, targets))
-    artifacts.write_artifacts(rooms.home.results, made)
-    with rooms.database.begin() as connection:
-        artifacts.record_artifacts(connection, made)
+    return results.build_results(context, delivery.wanted_roles(request.outputs, targets))
 
 
 def plan(rooms: Rooms, key: str) -> None:
     """Plan a delivery for each artifact and destination, and close the run: one transaction."""
-    findings = load_outcome(rooms.home.results / key)
     with reading(rooms.database) as connection:
-        request = runs.load_run(connection, key).request
+        stored = runs.load_run(connection, key)
+        if stored.state not in runs.ACTIVE:
+            return
+        request = stored.request
+        findings = load_outcome(rooms.home.results / key)
         made = artifacts.load_artifacts(connection, rooms.home.results, key)
     line = summary_line(request.study_key, findings)
     evidence = _evidence(findings, request)
     with rooms.database.begin() as connection:
-        if runs.load_run(connection, key).state in runs.ACTIVE:
-            runs.finish_run(connection, key, findings.status, line)
-            tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
+        if not _goes_on(connection, runs.load_run(connection, key)):
+            return
+        runs.finish_run(connection, key, findings.status, line)
+        tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
         delivery.plan_deliveries(connection, request, evidence, made, _targets(rooms, request), rooms.port.submit_delivery)
     drop_arrays(rooms.home.results / key)
     log.event(
@@ -306,15 +394,15 @@ def register(rooms: Rooms, process: PipelineProcess) -> None:
 
     @port.step("analyse")
     def analyse_step(key: str) -> None:
-        analyse(rooms, process, key)
+        _patiently(rooms, key, lambda: analyse(rooms, process, key))
 
     @port.step("build")
     def build_step(key: str) -> None:
-        build(rooms, key)
+        _patiently(rooms, key, lambda: build(rooms, key))
 
     @port.step("plan")
     def plan_step(key: str) -> None:
-        plan(rooms, key)
+        _patiently(rooms, key, lambda: plan(rooms, key))
 
     @port.workflow("run")
     def run(key: str) -> None:
@@ -334,6 +422,15 @@ def register(rooms: Rooms, process: PipelineProcess) -> None:
         attempt_step(delivery_id, attempt)
 
 
+def _patiently(rooms: Rooms, key: str, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except FOR_NOW as error:
+        with contextlib.suppress(sa.exc.SQLAlchemyError):  # when it is the database that fails, the sweep finds the run as it is
+            _wait(rooms, key, error)
+        raise
+
+
 def sweep_unfinished(rooms: Rooms) -> int:
     """Submit again each run and delivery that has a row but no living workflow; return how many.
 
@@ -346,8 +443,12 @@ def sweep_unfinished(rooms: Rooms) -> int:
             key = stored.request.run_key
             if key in alive or not _is_old(stored):
                 continue
-            crashes = runs.count_resubmission(connection, key)
-            rooms.port.submit_run(connection, key, int(stored.request.priority), crashes)
+            if stored.state == "running":  # its worker died; what only waits was put back to "queued"
+                if stored.crashes >= MAX_CRASHES and has_findings(rooms.home.results / key):
+                    _give_up(connection, stored, "the worker dies in it")  # analysed, but never built
+                    continue
+                runs.count_resubmission(connection, key)
+            rooms.port.submit_run(connection, key, int(stored.request.priority), int(time.time()))
             submitted += 1
     alive = {workflow_id.split(":")[1] for workflow_id in rooms.port.alive("dlv:")}
     with rooms.database.begin() as connection:

@@ -36,6 +36,7 @@ LEFTOVER_SECONDS = 600.0
 #: A role whose heartbeat is older than this counts as not ready.
 STALE_SECONDS = 10.0
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_SUPERVISOR = "DICOM_NODE_SUPERVISOR"  # environment of a role: the process id of its supervisor
 
 
 def database_url(home: Home, settings: NodeSettings) -> str:
@@ -94,9 +95,19 @@ def last_beats(home: Home) -> dict[str, float]:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel (Linux) to end this process when its supervisor dies, so that no orphan holds the port."""
+    """Ask the kernel (Linux) to end this process when its supervisor dies, so that no orphan holds the port.
+
+    A supervisor that died before this was asked is noticed here: the parent is then another process.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != _supervisor():
+        raise StoreError("the supervisor is gone; this role does not run alone")
+
+
+def _supervisor() -> int:
+    """Return the process that started this role; outside a supervisor, the parent."""
+    return int(os.environ.get(_SUPERVISOR, os.getppid()))
 
 
 def _until_told_to_stop(home: Home, role: str) -> None:
@@ -104,7 +115,7 @@ def _until_told_to_stop(home: Home, role: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    parent = os.getppid()
+    parent = _supervisor()
     while not stop.wait(BEAT_SECONDS):
         beat(home, role)
         if os.getppid() != parent:
@@ -129,7 +140,9 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
         )
 
     database = prepare(home, settings)
-    clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
+    cleaned = clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
+    if cleaned.orphans:
+        log.event("store.unclaimed", count=cleaned.orphans)
     receiver = scp.start(settings.reception, home=home.path, database=database, record=record)
     beat(home, "receive")
     try:
@@ -167,8 +180,8 @@ def run_work(home: Home, settings: NodeSettings) -> None:
             _until_told_to_stop(home, "work")
         finally:
             timers.stop()
-            process.close()
             worker.stop()
+            process.close()
             log.event("work.stopped", pid=os.getpid())
 
 
@@ -214,15 +227,18 @@ def serve(home: Home, settings: NodeSettings, roles: tuple[str, ...]) -> int:
         children = {role: _spawn(home, role) for role in roles}
         log.event("node.started", pid=os.getpid(), role=",".join(roles))
         deaths = dict.fromkeys(roles, 0)
+        again: dict[str, float] = {}  # role -> when it is started again; one that waits keeps no other waiting
         while not stop.wait(0.2):
-            for role, child in children.items():
+            for role, child in list(children.items()):
                 if child.poll() is None:
                     continue
-                deaths[role] += 1
-                log.event("role.died", role=role, status=child.returncode, count=deaths[role])
-                if stop.wait(min(10.0, 0.5 * 2 ** min(deaths[role], 5))):
-                    break
-                children[role] = _spawn(home, role)
+                if role not in again:
+                    deaths[role] += 1
+                    log.event("role.died", role=role, status=child.returncode, count=deaths[role])
+                    again[role] = time.monotonic() + min(10.0, 0.5 * 2 ** min(deaths[role], 5))
+                elif time.monotonic() >= again[role]:
+                    del again[role]
+                    children[role] = _spawn(home, role)
         for child in children.values():
             child.terminate()
         for child in children.values():
@@ -236,4 +252,4 @@ def serve(home: Home, settings: NodeSettings, roles: tuple[str, ...]) -> int:
 
 def _spawn(home: Home, role: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dicom_node", "serve", "--home", str(home.path), "--only", role]
-    return subprocess.Popen(command, cwd=Path(home.path))
+    return subprocess.Popen(command, cwd=Path(home.path), env={**os.environ, _SUPERVISOR: str(os.getpid())})

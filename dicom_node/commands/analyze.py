@@ -11,6 +11,7 @@ from typing import Any
 from dicom_node.commands.read_paths import read_studies
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.errors import BundleError, UsageError
+from dicom_node.core.findings import probability_text
 from dicom_node.core.run import Priority, Release, RunRequest, Selection, run_key
 from dicom_node.core.study import Study
 from dicom_node.core.summary import held_line, not_read_line, summary_line
@@ -149,6 +150,6 @@ def _timestamp(text: str) -> dt.datetime:
 
 def _told(line: dict[str, Any]) -> str:
     if line["status"] == "analysed":
-        chances = ", ".join(f"{key} {value:.2f}" for key, value in line["probabilities"].items())
+        chances = ", ".join(f"{key} {probability_text(value)}" for key, value in line["probabilities"].items())
         return f"{line['study_key']}: {line['headline']} ({chances}; zone: {line['zone']}) {len(line['objects'])} objects"
     return f"{line['study_key']}: {line['status'].replace('_', ' ')}: {line['reason']} {len(line['objects'])} objects"

@@ -15,7 +15,7 @@ import models.bundle
 from dicom_node.commands.read_paths import read_studies
 from dicom_node.config.load import load_settings
 from dicom_node.config.model import NodeSettings, SiteSettings
-from dicom_node.core.abstentions import REASONS
+from dicom_node.core.abstentions import REASONS, sentence
 from dicom_node.core.errors import UsageError
 from dicom_node.core.run import Release, Selection
 from dicom_node.core.study import Instance, Study
@@ -148,11 +148,11 @@ def told(story: StudyStory) -> Iterator[str]:
         for instance in one.selection.read:
             yield f"    Would read {_named(instance)}; the pixels then decide."
         if not one.selection.read:
-            reason = REASONS[one.selection.refusal].text if one.selection.refusal else "No image would be read."
-            yield f"    Not analysed, because: {reason}{_detail(one.selection.detail)}"
-        for left in one.selection.not_read:
+            refusal = one.selection.refusal
+            yield f"    Not analysed, because: {sentence(refusal, one.selection.detail) if refusal else 'No image would be read.'}"
+        for left in one.selection.not_read if len(study.instances) > 1 or one.selection.read else ():
             name = _named(study.instance(left.sop_instance_uid))
-            yield f"    Would not read {name}: {REASONS[left.reason].text}{_detail(left.detail)}"
+            yield f"    Would not read {name}: {sentence(left.reason, left.detail)}"
         if one.would_run:
             yield from (f"    {sentence}" for sentence in one.sending)
     yield f"  {story.decision.summary}"
@@ -201,10 +201,6 @@ def _named(instance: Instance) -> str:
     facts = instance.facts
     known = " ".join(part for part in (facts.modality, facts.body_part, facts.view_position) if part)
     return f"{Path(instance.path).name}{f' ({known})' if known else ''}"
-
-
-def _detail(detail: str) -> str:
-    return f" ({detail})" if detail else ""
 
 
 def _many(count: int, one: str, many: str) -> str:

@@ -25,7 +25,7 @@ def _own(key: str, text: str) -> Reason:
 
 
 _ALL = (
-    Reason("unsupported_object", codes.OBJECT_TYPES_NOT_SUPPORTED, "No image of a kind that this pipeline reads."),
+    Reason("unsupported_object", codes.OBJECT_TYPES_NOT_SUPPORTED, "Not a kind of image that this pipeline reads."),
     Reason(
         "unsupported_transfer_syntax",
         codes.OBJECT_TYPES_NOT_SUPPORTED,
@@ -68,6 +68,19 @@ _ALL = (
 REASONS: dict[str, Reason] = {reason.key: reason for reason in _ALL}
 
 
+#: Holds that only a person ends; any other is a routing decision, which the next arrival may change.
+PERSON_DECIDES = frozenset(("patient_conflict", "changed_pixels"))
+
+
 def reason(key: str) -> Reason:
     """Return the reason of this key; ``KeyError`` for one that is not in the list (a defect of the caller)."""
     return REASONS[key]
+
+
+def sentence(key: str, detail: str = "") -> str:
+    """Return the reason for people, and what makes it concrete: whole sentences, each with its period."""
+    concrete = detail.strip()
+    if not concrete:
+        return reason(key).text
+    end = "" if concrete[-1] in ".!?" else "."
+    return f"{reason(key).text} {concrete[0].upper()}{concrete[1:]}{end}"

@@ -206,3 +206,10 @@ def _without_array(item: SaliencyMap | LungMask) -> dict[str, Any]:
 
 def _finding(data: dict[str, Any]) -> Finding:
     return Finding(**{**data, "code": Code(*data["code"]), "decision": Decision(data["decision"])})
+
+
+def probability_text(value: float) -> str:
+    """Return two decimals, and never a certainty that no model has: ``>0.99``, ``<0.01``."""
+    if value < 0.005:
+        return "<0.01"
+    return ">0.99" if value >= 0.995 else f"{value:.2f}"

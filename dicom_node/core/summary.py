@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dicom_node.core.abstentions import reason
+from dicom_node.core.abstentions import reason, sentence
 from dicom_node.core.findings import Findings
 
 
@@ -25,7 +25,7 @@ def summary_line(
         "status": findings.status,
         "code": said.code.value if said else "",
         "reason_key": said.key if said else "",
-        "reason": _sentence(said.text, abstention.detail) if said and abstention else "",
+        "reason": sentence(said.key, abstention.detail) if said and abstention else "",
         "headline": findings.headline,
         "decision": findings.decision,
         "zone": findings.zone.value if findings.zone else "",
@@ -57,7 +57,7 @@ def held_line(study_key: str, reason_key: str, detail: str = "") -> dict[str, An
         "status": "held",
         "code": said.code.value,
         "reason_key": said.key,
-        "reason": _sentence(said.text, detail),
+        "reason": sentence(reason_key, detail),
         "decision": "",
         "zone": "",
         "probabilities": {},
@@ -66,7 +66,3 @@ def held_line(study_key: str, reason_key: str, detail: str = "") -> dict[str, An
         "objects": [],
         "messages": [],
     }
-
-
-def _sentence(text: str, detail: str) -> str:
-    return f"{text} {detail}".strip() if detail else text

@@ -37,6 +37,7 @@ class Delivery(NamedTuple):
     storage_key: str
     sha256: str
     priority: int
+    study_revision: int  # of the study, when the run was requested
 
     @property
     def kind(self) -> str:
@@ -64,7 +65,7 @@ def _query() -> sa.Select[Any]:
 
 def _row(row: sa.Row[Any]) -> Delivery:
     request = row[-1] or {}
-    return Delivery._make([*row[:-1], int(request.get("priority", Priority.ROUTINE))])
+    return Delivery._make([*row[:-1], int(request.get("priority", Priority.ROUTINE)), int(request.get("study_revision", 1))])
 
 
 def load(connection: sa.Connection, delivery_id: str) -> Delivery:

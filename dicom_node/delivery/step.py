@@ -24,6 +24,7 @@ from dicom_node.delivery.plan import Destination, plan, roles_wanted
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.retry import next_delay_seconds
 from dicom_node.plugins import load_kind
+from dicom_node.store.standing import objection
 from dicom_node.store.story import read_story, tell
 
 #: Puts one attempt into the queue of its destination: connection, delivery id, attempt, destination, priority, delay in seconds.
@@ -117,12 +118,20 @@ def attempt_delivery(
 ) -> Receipt:
     """Make one attempt; whatever goes wrong becomes a receipt.
 
-    A delivery that is settled or cancelled, or an attempt that is not the current one, sends nothing.
+    A delivery that is settled or cancelled, or an attempt that is not the current one, sends nothing. One whose study was
+    corrected, or is held for a person, since it was planned is cancelled here.
     """
     with database.begin() as connection:
         row = repository.load(connection, delivery_id)
-    if row.state not in _SENDABLE or row.attempt != attempt:
-        return Receipt(Outcome.DELIVERED if row.state in (DeliveryState.DONE, DeliveryState.WARNED) else Outcome.REJECT, row.detail)
+        if row.state not in _SENDABLE or row.attempt != attempt:
+            done = row.state in (DeliveryState.DONE, DeliveryState.WARNED)
+            return Receipt(Outcome.DELIVERED if done else Outcome.REJECT, row.detail)
+        against = objection(connection, row.study_key, row.study_revision)
+        if against:
+            repository.update(connection, delivery_id, state=str(DeliveryState.CANCELLED), next_attempt_utc=None, detail=against)
+            text = f"Not sent: {_words([row.role])} to {row.destination}. {against}"
+            tell(connection, row.study_key, ROOM, "delivery.cancelled", text)
+            return Receipt(Outcome.REJECT, against)
     settings = destinations.get(row.destination)
     if settings is None:
         return Receipt(Outcome.REJECT, f'Destination "{row.destination}" is not in the configuration any more.')

@@ -51,9 +51,9 @@ class Port:
             system_database_engine=database, serializer=DBOSPortableJSONSerializer(), application_name=APPLICATION_NAME, lazy=True
         )
 
-    def submit_run(self, connection: sa.Connection, run_key: str, priority: int, crashes: int = 0) -> None:
-        """Queue a run in the caller's transaction. ``crashes`` > 0 marks a re-submission by the sweep."""
-        workflow_id = f"run:{run_key}" + (f":{crashes}" if crashes else "")
+    def submit_run(self, connection: sa.Connection, run_key: str, priority: int, again: int = 0) -> None:
+        """Queue a run in the caller's transaction. ``again`` > 0, another number each time, marks a re-submission by the sweep."""
+        workflow_id = f"run:{run_key}" + (f":{again}" if again else "")
         self._put(connection, "run", RUNS, workflow_id, priority, "", 0.0, run_key)
 
     def submit_delivery(
@@ -97,8 +97,13 @@ class Port:
         self._client.enqueue_in_transaction(connection, options, *args)
 
     def alive(self, prefix: str) -> set[str]:
-        """Return the ids of workflows that are queued, waiting or running, by prefix (``run:`` or ``dlv:``)."""
-        found = self._client.list_workflows(status=list(ALIVE), workflow_id_prefix=prefix, load_input=False, load_output=False)
+        """Return the ids of workflows that are queued, waiting or running, by prefix (``run:`` or ``dlv:``).
+
+        Those of another ``APPLICATION_VERSION`` are not alive: no worker takes them.
+        """
+        found = self._client.list_workflows(
+            status=list(ALIVE), workflow_id_prefix=prefix, app_version=APPLICATION_VERSION, load_input=False, load_output=False
+        )
         return {status.workflow_id for status in found}
 
     def close(self) -> None:

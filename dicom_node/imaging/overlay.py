@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from dicom_node.core.findings import probability_text
+
 #: Longest side of the image within the picture; a source that is smaller is never enlarged.
 MAX_SIDE = 1600
 #: Narrowest picture: a smaller image stands in the middle of it.
@@ -128,6 +130,19 @@ def _has_evidence(saliency: NDArray[np.float32] | None) -> bool:
     return saliency is not None and float(saliency.max(initial=0.0)) > 0
 
 
+def _wash_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return colour (256, 3) and opacity (256, 1) by share of the map's maximum.
+
+    The wash begins softly at the first level, and stays thin: anatomy shows through it.
+    """
+    share = np.linspace(0, 1, 256)
+    colour = np.stack([np.interp(share, LEVELS, channel) for channel in zip(*_RAMP, strict=True)], axis=-1)
+    return colour.astype(np.float32), np.interp(share, LEVELS, (0.0, 0.24, 0.38)).astype(np.float32)[:, None]
+
+
+_WASH = _wash_table()
+
+
 def _coloured(
     gray: NDArray[np.float32], saliency: NDArray[np.float32] | None, lungs: NDArray[np.uint8] | None, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
@@ -138,11 +153,8 @@ def _coloured(
     relative = None
     if saliency is not None and _has_evidence(saliency):
         relative = cv2.resize(saliency / np.float32(saliency.max()), size, interpolation=cv2.INTER_AREA)
-        colour = np.stack(
-            [np.interp(relative, (LEVELS[0], LEVELS[1], LEVELS[2]), channel) for channel in zip(*_RAMP, strict=True)], axis=-1
-        ).astype(np.float32)
-        # the wash begins softly at the first level, and stays thin: anatomy shows through it
-        alpha = np.interp(relative, (LEVELS[0], LEVELS[1], LEVELS[2]), (0.0, 0.24, 0.38)).astype(np.float32)[:, :, None]
+        shade = np.clip(relative * 255 + 0.5, 0, 255).astype(np.uint8)  # 256 shades are more than an eye tells apart in a thin wash
+        colour, alpha = _WASH[0][shade], _WASH[1][shade]
         rgb += (colour - rgb) * alpha
     picture = np.ascontiguousarray(np.clip(rgb + 0.5, 0, 255).astype(np.uint8))
     if lungs is not None:
@@ -278,7 +290,7 @@ def _bars(band: _Band, bars: Sequence[ClassBar]) -> None:
     font = band.font()
     names = min(max(font.getlength(bar.name) for bar in bars) + band.unit, band.width * 0.4)
     left = band.margin + names
-    numbers = font.getlength("0.00 at or above 0.00, gray zone 0.00-0.00") + band.unit
+    numbers = font.getlength(">0.99 at or above 0.00, gray zone 0.00-0.00") + band.unit
     length = max(band.unit * 6, min(band.width * 0.3, band.width - left - numbers - band.margin))
     for bar in bars:
         band.room(band.unit * 2)
@@ -290,7 +302,7 @@ def _bars(band: _Band, bars: Sequence[ClassBar]) -> None:
         _gauge(band, bar, left, middle, length)
         for row, line in enumerate(shown):
             band.draw.text((band.margin, middle + row * band.unit * 1.2), line, font=font, fill=_INK, anchor="lm")
-        words = f"{bar.probability:.2f}"
+        words = probability_text(bar.probability)
         if bar.threshold is not None:
             words += f" {'at or above' if bar.positive else 'below'} {bar.threshold:.2f}"
         if bar.gray_zone is not None:

@@ -112,9 +112,15 @@ def begin_run(connection: sa.Connection, run_key: str) -> StoredRun:
 
 
 def count_resubmission(connection: sa.Connection, run_key: str) -> int:
-    """Count that the run's workflow was lost and is submitted again; the number makes a fresh workflow id."""
+    """Count that the run's worker died in it and it is submitted again."""
     connection.execute(sa.update(run).where(run.c.run_key == run_key).values(crashes=run.c.crashes + 1))
     return load_run(connection, run_key).crashes
+
+
+def wait_again(connection: sa.Connection, run_key: str) -> bool:
+    """Put a run back that could not go on for now (disk, database); this is no crash. Says whether there was one to put back."""
+    query = sa.update(run).where(run.c.run_key == run_key, run.c.state.in_(ACTIVE)).values(state="queued")
+    return connection.execute(query).rowcount > 0
 
 
 def finish_run(connection: sa.Connection, run_key: str, state: str, summary: dict[str, Any] | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import models.bundle
-from dicom_node.core.errors import BundleError, NodeError, PipelineError, StudyError
+from dicom_node.core.errors import BundleError, NodeError, PipelineError, StoreError, StudyError
 from dicom_node.core.findings import Abstention, Findings
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Study
@@ -64,6 +64,7 @@ class PipelineProcess:
         self._turn = threading.Lock()
         self._child: Any = None
         self._line: Connection | None = None
+        self._closed = False
 
     def run(self, job: PipelineJob, timeout_seconds: float) -> None:
         """Run one job; its findings lie in ``job.folder`` afterwards.
@@ -74,8 +75,12 @@ class PipelineProcess:
             As the child said.
         PipelineError
             The child died, failed in a way nobody foresaw, or ran out of time. It is started afresh for the next job.
+        StoreError
+            The node is stopping, or the disk did not take the findings: nothing is said about the images, try again later.
         """
         with self._turn:
+            if self._closed:
+                raise StoreError("the node is stopping")
             line = self._started()
             try:
                 line.send(job)
@@ -87,10 +92,14 @@ class PipelineProcess:
                 raise
             except (EOFError, OSError) as error:
                 self._kill()
+                if self._closed:
+                    raise StoreError("the node is stopping") from error
                 raise PipelineError(f"the process that ran pipeline {job.pipeline} died") from error
         kind, text = answer
         if kind == "bundle":
             raise BundleError(text)
+        if kind == "disk":
+            raise StoreError(f"the findings cannot be written ({text})")
         if kind == "failed":
             raise PipelineError(f"pipeline {job.pipeline} failed: {text}")
 
@@ -110,16 +119,22 @@ class PipelineProcess:
         return self._line
 
     def _kill(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.join()
-        if self._line is not None:
-            self._line.close()
+        child, line = self._child, self._line
         self._child = self._line = None
+        if child is not None:
+            child.kill()
+            child.join()
+        if line is not None:
+            line.close()
 
     def close(self) -> None:
-        """End the child."""
-        self._kill()
+        """End the child, also in the middle of a job; no other is started."""
+        self._closed = True
+        child = self._child
+        if child is not None:
+            child.kill()  # a run that waits for it notices, and lets go of its turn
+        with self._turn:
+            self._kill()
 
 
 def _serve(line: Connection) -> None:
@@ -134,7 +149,12 @@ def _serve(line: Connection) -> None:
                 load_kind("pipeline", name)
             continue
         try:
-            save_findings(job.folder, run_pipeline(job))
+            found = run_pipeline(job)
+            try:
+                save_findings(job.folder, found)
+            except OSError as error:  # a full disk is no fault of the images
+                line.send(("disk", type(error).__name__))
+                continue
             line.send(("done", ""))
         except BundleError as error:
             line.send(("bundle", str(error)))

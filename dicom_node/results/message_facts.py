@@ -8,7 +8,7 @@ import hashlib
 import re
 
 from dicom_node.core import codes
-from dicom_node.core.abstentions import reason
+from dicom_node.core.abstentions import reason, sentence
 from dicom_node.core.codes import Code
 from dicom_node.core.findings import BundleRef, Finding, Findings, Zone
 from dicom_node.core.study import HeaderFacts
@@ -74,8 +74,7 @@ def refusal_text(findings: Findings) -> str:
     """Return the refusal as one sentence, with its detail; ``""`` when the study was analysed."""
     if findings.abstention is None:
         return ""
-    text = f"Not analysed: {reason(findings.abstention.reason).text}"
-    return f"{text} {findings.abstention.detail}".strip()
+    return f"Not analysed, because: {sentence(findings.abstention.reason, findings.abstention.detail)}"
 
 
 def deciding_bundle(findings: Findings) -> BundleRef | None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dicom_node.core.abstentions import reason
-from dicom_node.core.findings import Decision, Finding, SaliencyMap, Zone
+from dicom_node.core.abstentions import sentence
+from dicom_node.core.findings import Decision, Finding, SaliencyMap, Zone, probability_text
 
 if TYPE_CHECKING:
     from dicom_node.results.context import ResultContext
@@ -21,9 +21,9 @@ _PLAIN = str.maketrans(
 )
 
 ZONE_TEXT = {
-    Zone.SUSPECTED: "Suspected: at or above the upper threshold. Look at this study first.",
-    Zone.GRAY: "Needs human review: no clear answer either way.",
-    Zone.NOT_SUSPECTED: "Not suspected: below the lower threshold of every class that was assessed.",
+    Zone.SUSPECTED: "Suspected is a reason to look at the image, not a diagnosis.",
+    Zone.GRAY: "No clear answer either way: a radiologist must read the image.",
+    Zone.NOT_SUSPECTED: "Not suspected is not a normal report: what was not assessed is not excluded.",
 }
 NOT_REVIEWED = "Preliminary computer output, not reviewed by a radiologist."
 MAP_CAVEAT = "A saliency map shows what the model used; it is not the outline of a lesion."
@@ -70,7 +70,7 @@ def refusal_sentence(context: ResultContext) -> str:
     """Return why the study was not analysed: the reason's sentence and what makes it concrete."""
     abstention = context.findings.abstention
     assert abstention is not None, "only a refusal has a reason"
-    return plain(f"{reason(abstention.reason).text} {abstention.detail}")
+    return plain(sentence(abstention.reason, abstention.detail))
 
 
 def finding_line(finding: Finding) -> str:
@@ -85,12 +85,15 @@ def finding_line(finding: Finding) -> str:
     gray = ""
     if finding.threshold_low is not None and finding.threshold_high is not None:
         gray = f" (gray zone {finding.threshold_low:.2f} to {finding.threshold_high:.2f})"
-    return plain(f"{name}: probability {finding.probability:.2f}{against}{gray}. {finding.note}")
+    return plain(f"{name}: probability {probability_text(finding.probability)}{against}{gray}. {finding.note}")
 
 
 def not_read_lines(context: ResultContext) -> tuple[str, ...]:
-    """Return why images were left, equal reasons counted."""
-    counted = Counter(plain(f"{reason(n.reason).text} {n.detail}") for n in context.findings.not_read)
+    """Return why images were left, equal reasons counted; nothing where the refusal itself has just said it of the only image."""
+    refusal, left = context.findings.abstention, context.findings.not_read
+    if refusal is not None and [(n.reason, n.detail) for n in left] == [(refusal.reason, refusal.detail)]:
+        return ()
+    counted = Counter(plain(sentence(n.reason, n.detail)) for n in context.findings.not_read)
     return tuple(f"Not read: {text}" + (f" ({number} images)" if number > 1 else "") for text, number in counted.items())
 
 
@@ -122,7 +125,7 @@ def method_lines(context: ResultContext) -> tuple[str, ...]:
     findings = context.findings
     lines = []
     if findings.policy is not None:
-        lines.append(f'Policy "{findings.policy.name}": {findings.policy.guarantee or "no valid guarantee."}')
+        lines.append(f'Policy "{findings.policy.name}": {(findings.policy.guarantee or "no valid guarantee").rstrip(".")}.')
     if findings.bundles:
         models = (f"{b.label}{' (reduced-width twin)' if b.twin else ''}, evidence level {b.evidence}" for b in findings.bundles)
         lines.append(f"Model: {'; '.join(models)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,10 +36,12 @@ def write_artifacts(results_root: Path, artifacts: Iterable[Artifact]) -> None:
 
 
 def record_artifacts(connection: sa.Connection, artifacts: Iterable[Artifact]) -> None:
-    """Write the rows that are not there yet."""
+    """Write the rows; of one that is there already, the checksum of the bytes that lie there now."""
     for item in artifacts:
         key = artifact_id(item)
         if connection.execute(sa.select(artifact.c.artifact_id).where(artifact.c.artifact_id == key)).first():
+            changed = {"sha256": item.sha256, "refusal": item.refusal}
+            connection.execute(sa.update(artifact).where(artifact.c.artifact_id == key).values(**changed))
             continue
         connection.execute(
             sa.insert(artifact).values(
@@ -53,6 +56,17 @@ def record_artifacts(connection: sa.Connection, artifacts: Iterable[Artifact]) -
                 sha256=item.sha256,
             )
         )
+
+
+def are_whole(connection: sa.Connection, results_root: Path, run_key: str) -> bool:
+    """Say whether the run's artifacts are recorded and their bytes undamaged: then they are not built again."""
+    rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key)).all()
+    try:
+        return bool(rows) and all(
+            hashlib.sha256((results_root / row.storage_key).read_bytes()).hexdigest() == row.sha256 for row in rows
+        )
+    except OSError:
+        return False
 
 
 def artifact_id(item: Artifact) -> str:

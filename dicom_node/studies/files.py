@@ -32,14 +32,17 @@ def object_path(home: Path, storage_key: str) -> Path:
 
 
 class Cleaned(NamedTuple):
-    """What the clean-up removed. None of it was ever acknowledged."""
+    """What the clean-up took out of the store."""
 
-    unfinished: int  # files that were being written
-    orphans: int  # whole files whose row was never committed
+    unfinished: int  # files that were being written: removed
+    orphans: int  # whole files without a row: moved to HOME/unclaimed
 
 
 def clean_store(database: sa.Engine, home: Path, *, older_than_utc: float) -> Cleaned:
-    """Remove files that no row names. Called at start, before the port is opened.
+    """Take files that no row names out of the store. Called at start, before the port is opened.
+
+    A whole file is moved, not removed: when the database is new, restored from an older copy, or simply the wrong one, it is an
+    image that was acknowledged.
 
     Parameters
     ----------
@@ -59,9 +62,12 @@ def clean_store(database: sa.Engine, home: Path, *, older_than_utc: float) -> Cl
         for path in sorted(shard.rglob("*")):
             if not path.is_file() or path.relative_to(root).as_posix() in known or path.stat().st_mtime >= older_than_utc:
                 continue
-            path.unlink()
             if path.suffix == ".part":
+                path.unlink()
                 unfinished += 1
             else:
+                unclaimed = home.resolve() / "unclaimed" / path.relative_to(root)
+                unclaimed.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(unclaimed)
                 orphans += 1
     return Cleaned(unfinished, orphans)

@@ -15,15 +15,14 @@ from dicom_node.core.errors import UsageError
 from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.store.connect import reading
-from dicom_node.store.story import tell
+from dicom_node.store.story import read_story, tell
 from dicom_node.studies import completeness, identity, repository
 from dicom_node.studies.arrivals import InstanceState, Verdict, state_on_arrival
 from dicom_node.studies.comparison import Compared, compare
 from dicom_node.studies.files import object_path
 from dicom_node.studies.settings import StudiesSettings
 
-#: Holds that only a person ends. Any other hold is a routing decision, which the next arrival may change.
-STUCK = frozenset(("patient_conflict", "changed_pixels"))
+STUCK = abstentions.PERSON_DECIDES
 _ROOM = "studies"
 
 
@@ -213,6 +212,19 @@ def hold(connection: sa.Connection, study_key: str, reason: str, text: str = "")
     sentence = text or abstentions.reason(reason).text
     repository.update_study(connection, study_key, state="held", hold_reason=reason, deadline_utc=None)
     tell(connection, study_key, _ROOM, "study.held", sentence, reason)
+
+
+def put_off(connection: sa.Connection, study_key: str, now: float, seconds: float, text: str) -> None:
+    """Look at a study again ``seconds`` after ``now``, because it could not be started; ``text`` is told once.
+
+    A study that moved on by itself (something arrived after ``now``) is left alone.
+    """
+    row = repository.locked_study(connection, study_key)
+    if row is None or row.deadline_utc is None or row.deadline_utc > now:
+        return
+    repository.update_study(connection, study_key, deadline_utc=now + seconds)
+    if all(line.text != text for line in read_story(connection, study_key)):
+        tell(connection, study_key, _ROOM, "study.put_off", text)
 
 
 def mark_routed(connection: sa.Connection, study_key: str, now: float) -> bool:

@@ -81,15 +81,15 @@ def _zone(
     p: float, tau: float | None, low: float | None, high: float | None, label: str, obstructed: bool, flagged: bool
 ) -> tuple[Zone, str]:
     if obstructed or tau is None:
-        return Zone.GRAY, "No valid guarantee for this image: needs human review."
+        return Zone.GRAY, "Needs human review: the policy gives no valid guarantee for this image."
     if high is not None and p >= max(high, tau):
-        return Zone.SUSPECTED, f"{label}: clearly above threshold."
+        return Zone.SUSPECTED, f"{label}: suspected, at or above the upper threshold."
     if p >= tau:
-        return Zone.GRAY, f"{label}: above threshold, within the gray zone: needs human review."
+        return Zone.GRAY, f"{label}: uncertain, in the gray zone at or above the threshold; needs human review."
     if low is None or p >= low:
-        return Zone.GRAY, f"{label}: below threshold, within the gray zone: needs human review."
+        return Zone.GRAY, f"{label}: uncertain, in the gray zone below the threshold; needs human review."
     if flagged:
-        return Zone.GRAY, f"{label}: below threshold, but the image is flagged and not called normal: needs human review."
+        return Zone.GRAY, f"{label}: below the threshold, but the image has warnings (see notes); needs human review."
     return Zone.NOT_SUSPECTED, f"{label}: not suspected, below the lower threshold."
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pydicom.uid import UID
+
 from dicom_node.core.findings import NotRead
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
@@ -48,7 +50,7 @@ def select_frontal(study: Study, *, accept_ap: bool, least: int, most: int) -> S
     """
     instances = sorted((i for i in study.instances if not i.facts.made_by_this_node), key=lambda i: i.sop_instance_uid)
     if not any(i.facts.has_pixel_data or i.sop_class_uid in RADIOGRAPHS for i in instances):
-        return Selection((), tuple(NotRead(i.sop_instance_uid, "unsupported_object") for i in instances), "no_image")
+        return Selection((), tuple(NotRead(i.sop_instance_uid, "unsupported_object", _kind(i)) for i in instances), "no_image")
     refused: dict[str, NotRead] = {}
 
     def leave(instance: Instance, reason: str, detail: str = "") -> None:
@@ -65,8 +67,10 @@ def select_frontal(study: Study, *, accept_ap: bool, least: int, most: int) -> S
     presented = {i.sop_instance_uid for i in usable if not _for_processing(i)}
     for instance in usable:
         if _for_processing(instance):
-            alone = "" if presented else "no For Presentation image was received"
-            leave(instance, "for_processing" if presented else "unsupported_object", alone or "For Processing image")
+            if presented:
+                leave(instance, "for_processing")
+            else:
+                leave(instance, "unsupported_object", "a For Processing image; its For Presentation twin was not received")
         elif word := companion_word(instance):
             leave(instance, "derived_image", word)
         elif (presented - {instance.sop_instance_uid}) & set(instance.facts.source_instances):
@@ -116,7 +120,7 @@ def _unusable(instance: Instance, accept_ap: bool, least: int, most: int) -> tup
     if instance.sop_class_uid.startswith(SECONDARY_CAPTURE):
         return "unsupported_object", "Secondary Capture"
     if instance.sop_class_uid not in RADIOGRAPHS:
-        return "unsupported_object", f"Modality {facts.modality[:16]}" if facts.modality else ""
+        return "unsupported_object", _kind(instance)
     if facts.modality and facts.modality not in ("CR", "DX", "DR", "RG"):
         return "unsupported_object", f"Modality {facts.modality[:16]}"
     if not facts.has_pixel_data:
@@ -137,6 +141,15 @@ def _unusable(instance: Instance, accept_ap: bool, least: int, most: int) -> tup
     if "LOCALIZER" in facts.image_type:
         return "derived_image", "localizer"
     return "", ""
+
+
+def _kind(instance: Instance) -> str:
+    """Return what the object is, in the standard's words (PS3.6, table A-1), else by its modality."""
+    name = str(UID(instance.sop_class_uid).name)
+    if name != instance.sop_class_uid:
+        return name.removesuffix(" Storage")
+    modality = instance.facts.modality
+    return f"Object of a kind that the standard does not list{f', modality {modality[:16]}' if modality else ''}"
 
 
 def _for_processing(instance: Instance) -> bool:

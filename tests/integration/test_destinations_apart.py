@@ -34,7 +34,7 @@ def start_pacs(port: int, ae_title: str, received: list[str]) -> Any:
 def test_a_dead_and_a_refusing_destination_delay_nobody_and_one_command_sends_again(
     tmp_path: Path, make_node: Callable[[dict[str, Any]], RunningNode]
 ) -> None:
-    """A PACS that is down waits, one that rejects us is parked with advice, the folder has everything; retry delivers what was parked."""
+    """A PACS that is down waits, one that rejects us is parked with advice, the folder has all; retry delivers what was parked."""
     down_port, port = free_ports(2)
     folder = tmp_path / "results"
     folder.mkdir()

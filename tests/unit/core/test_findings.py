@@ -6,8 +6,10 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 
 from dicom_node.core import codes
+from dicom_node.core.abstentions import sentence
 from dicom_node.core.findings import (
     Abstention,
     BundleRef,
@@ -20,6 +22,7 @@ from dicom_node.core.findings import (
     PolicyRef,
     SaliencyMap,
     Zone,
+    probability_text,
 )
 from dicom_node.core.summary import summary_line
 
@@ -65,5 +68,18 @@ def test_summary_of_a_refusal_has_code_and_sentence() -> None:
     line = summary_line("st_x", Findings(pipeline="cxr_tb", abstention=Abstention("not_chest", "EXTREMITY")))
     assert line["status"] == "not_analysed"
     assert line["code"]
-    assert line["reason"] == "Not a chest image. EXTREMITY"
+    assert line["reason"] == "Not a chest image. EXTREMITY."
     assert line["decision"] == line["zone"] == ""
+
+
+def test_a_reason_and_its_detail_are_whole_sentences() -> None:
+    """Whatever a gate or a decoder says as detail, people read sentences with a capital and one period."""
+    assert sentence("no_image") == "The study holds no image."
+    assert sentence("matrix_size", "169 x 211 pixels") == "Image matrix too small or too large. 169 x 211 pixels."
+    assert sentence("unreadable_pixels", "the data is cut off.").endswith("cannot be decoded. The data is cut off.")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "<0.01"), (0.004, "<0.01"), (0.5, "0.50"), (0.994, "0.99"), (0.9995, ">0.99")])
+def test_no_probability_is_told_as_a_certainty(value: float, text: str) -> None:
+    """What rounds to 0 or 1 is told as below or above."""
+    assert probability_text(value) == text

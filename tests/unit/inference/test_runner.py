@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dicom_node import plugins
-from dicom_node.core.errors import BundleError, PipelineError
+from dicom_node.core.errors import BundleError, PipelineError, StoreError
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
 from dicom_node.inference.findings_store import has_findings, load_findings
@@ -114,3 +115,20 @@ def test_nothing_to_read_is_refused_without_the_pipeline(process: PipelineProces
     findings = run_pipeline(job(tmp_path, "die", Selection((), refusal="no_image", detail="only reports")))
     assert findings.abstention is not None
     assert (findings.abstention.reason, findings.abstention.detail) == ("no_image", "only reports")
+
+
+def test_stopping_in_the_middle_of_a_job_says_nothing_about_the_images(process: PipelineProcess, tmp_path: Path) -> None:
+    """A job cut off by the node's stop is a StoreError (try again), not a PipelineError, and no other child is started."""
+    process.run(job(tmp_path / "warm", "fine"), 60)
+    threading.Timer(0.5, process.close).start()
+    with pytest.raises(StoreError, match="stopping"):
+        process.run(job(tmp_path / "cut", "hang"), 30)
+    with pytest.raises(StoreError, match="stopping"):
+        process.run(job(tmp_path / "next", "fine"), 30)
+
+
+def test_a_disk_that_takes_no_findings_is_no_failure_of_the_pipeline(process: PipelineProcess, tmp_path: Path) -> None:
+    """Findings that cannot be written are a StoreError: the run waits instead of becoming a refusal."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be written"):
+        process.run(job(tmp_path / "file" / "r", "fine"), 60)

@@ -66,7 +66,7 @@ def test_without_a_valid_guarantee_every_image_goes_to_review(p: float, changes:
 
 def test_a_flagged_image_is_never_called_normal_but_stays_suspected() -> None:
     assert apply(0.05, flags=FLAG).zone is Zone.GRAY
-    assert "flagged" in apply(0.05, flags=FLAG).headline
+    assert "the image has warnings" in apply(0.05, flags=FLAG).headline
     assert apply(0.95, flags=FLAG).zone is Zone.SUSPECTED
 
 

@@ -134,3 +134,11 @@ def test_a_stated_frontal_chest_leaves_unstated_images_unread() -> None:
 
 def test_our_own_results_are_no_candidates() -> None:
     assert reasons(select(image("1.2"), image("1.3", made_by_this_node=True))) == {}
+
+
+def test_an_object_of_another_kind_is_named_in_the_words_of_the_standard() -> None:
+    """A CT says CT Image; a private class says that the standard does not list it."""
+    ct = select(image("1.2", "1.2.840.10008.5.1.4.1.1.2", modality="CT"))
+    assert (ct.refusal, ct.detail) == ("unsupported_object", "CT Image")
+    own = select(image("1.2", "1.3.6.1.4.1.9"))
+    assert own.detail == "Object of a kind that the standard does not list, modality DX"

@@ -399,6 +399,7 @@ def test_the_clean_up_removes_what_no_row_names_and_nothing_else(home: Home) -> 
     assert kept.exists()
     assert not unfinished.exists()
     assert not orphan.exists()
+    assert (home.path / "unclaimed" / orphan.relative_to(home.path / "store")).read_bytes() == b"x"  # moved, never removed
 
 
 def test_a_storage_key_never_leads_out_of_the_store(home: Home) -> None:
