@@ -157,12 +157,13 @@ def run_work(home: Home, settings: NodeSettings) -> None:
     from dicom_node.engine import port
     from dicom_node.engine.schedule import Timers
     from dicom_node.inference.runner import PipelineProcess
+    from dicom_node.stages.rooms import Rooms
 
     with only_one(home, "work", wait_seconds=15):
         database = prepare(home, settings)
         url = database_url(home, settings)
         port.prepare_tables(url)
-        rooms = journey.Rooms(home, settings, database, port.Port(database))
+        rooms = Rooms(home, settings, database, port.Port(database))
         process = PipelineProcess()
         process.warm(tuple(sorted({rule.pipeline for rule in settings.routing.rules})))
         journey.register(rooms, process)

@@ -18,13 +18,13 @@ from dicom_node.core.summary import held_line, not_read_line, summary_line
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference.runner import PipelineJob, run_pipeline
 from dicom_node.inference.settings import InferenceSettings
-from dicom_node.journey import is_unvalidated
 from dicom_node.log import quiet_libraries
 from dicom_node.plugins import known_kinds, load_kind, unknown_kind
 from dicom_node.results.context import ResultContext
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.results.step import build_results
 from dicom_node.routing.settings import Rule
+from dicom_node.stages.run import is_unvalidated
 from dicom_node.studies.identity import any_conflict
 
 

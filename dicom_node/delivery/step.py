@@ -6,9 +6,12 @@ workflow, so a destination that is down holds nobody else's place.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,9 @@ from dicom_node.store.story import read_story, tell
 
 #: Puts one attempt into the queue of its destination: connection, delivery id, attempt, destination, priority, delay in seconds.
 Submit = Callable[[sa.Connection, str, int, str, int, float], None]
+
+#: One semaphore a destination. The engine's limit is one number for all of them, so the smaller ones are kept here.
+Turns = Mapping[str, AbstractContextManager[object]]
 
 ROOM = "delivery"
 GRACE_SECONDS = 5.0
@@ -113,10 +119,20 @@ def plan_deliveries(
             )
 
 
+def make_turns(destinations: Mapping[str, DestinationSettings]) -> Turns:
+    """Return what keeps attempts at once within each destination's own ``max_concurrent``, in this process."""
+    return {name: threading.BoundedSemaphore(settings.max_concurrent) for name, settings in destinations.items()}
+
+
 def attempt_delivery(
-    database: sa.Engine, delivery_id: str, attempt: int, destinations: Mapping[str, DestinationSettings], results_root: Path
+    database: sa.Engine,
+    delivery_id: str,
+    attempt: int,
+    destinations: Mapping[str, DestinationSettings],
+    results_root: Path,
+    turns: Turns | None = None,
 ) -> Receipt:
-    """Make one attempt; whatever goes wrong becomes a receipt.
+    """Make one attempt; whatever goes wrong becomes a receipt. It waits for its turn at the destination (``max_concurrent``).
 
     A delivery that is settled or cancelled, or an attempt that is not the current one, sends nothing. One whose study was
     corrected, or is held for a person, since it was planned is cancelled here.
@@ -136,7 +152,8 @@ def attempt_delivery(
     if settings is None:
         return Receipt(Outcome.REJECT, f'Destination "{row.destination}" is not in the configuration any more.')
     started = time.monotonic()
-    receipt = _attempt(row, settings, results_root)
+    with (turns or {}).get(row.destination) or contextlib.nullcontext():
+        receipt = _attempt(row, settings, results_root)
     log.event(
         "delivery.attempted",
         study=row.study_key,

@@ -135,7 +135,10 @@ def method_lines(context: ResultContext) -> tuple[str, ...]:
 def revision_line(context: ResultContext) -> str:
     """Return which result of the study this is; "" for the first."""
     number = context.run.revision
-    return f"Result {number}, replaces {number - 1}." if number > 1 else ""
+    if number == 1:
+        return ""
+    # an earlier run that was cancelled before it gave a result has nothing to be replaced
+    return f"Result {number}, replaces {number - 1}." if context.run.predecessor else f"Result {number}."
 
 
 def _result(context: ResultContext) -> tuple[Section, ...]:

@@ -27,6 +27,7 @@ from dicom_node.inference.findings_store import save_findings
 from dicom_node.inference.runner import PipelineJob, run_pipeline
 from dicom_node.node import prepare
 from dicom_node.reception.intake import Command, Intake
+from dicom_node.stages.rooms import Rooms
 from dicom_node.studies import step as studies
 from dicom_node.studies.account import study_story
 
@@ -108,7 +109,7 @@ class InProcessNode:
         home.config.write_text(yaml.safe_dump(settings, sort_keys=False))
         loaded = load_settings(home.config)
         self._queue = _Queue()
-        self.rooms = journey.Rooms(home, loaded, prepare(home, loaded), self._queue)  # type: ignore[arg-type]
+        self.rooms = Rooms(home, loaded, prepare(home, loaded), self._queue)  # type: ignore[arg-type]
 
         def record(connection: sa.Connection, instance: Instance, *, size: int, received_utc: float) -> bool:
             return studies.record_arrival(connection, instance, size=size, received_utc=received_utc, settings=loaded.studies)

@@ -15,6 +15,7 @@ from dicom_node.core.identifiers import study_key
 from dicom_node.delivery import step as delivery
 from dicom_node.results import repository
 from dicom_node.results import step as results
+from dicom_node.stages.rooms import Rooms
 from dicom_node.store import tables
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph
@@ -55,7 +56,7 @@ def test_a_study_that_cannot_be_started_does_not_stop_the_others(tmp_path: Path,
     node.receive(good)
     start = journey.start_study
 
-    def failing(rooms: journey.Rooms, key: str, now: float) -> None:
+    def failing(rooms: Rooms, key: str, now: float) -> None:
         if key == study_key(str(bad.StudyInstanceUID)):
             raise OSError("disk")
         start(rooms, key, now)

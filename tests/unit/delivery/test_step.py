@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,3 +266,16 @@ def test_story_and_log_lines_name_no_identifier(node: Node, capsys: pytest.Captu
     for hidden in ("PID-0042", "Doe", "1.2.826", artifact().identifier):
         assert hidden not in told
     assert '"event": "delivery.attempted"' in told
+
+
+def test_each_destination_has_its_own_number_of_turns() -> None:
+    """A destination of one attempt at once gives one turn, whatever others allow."""
+    turns = step.make_turns(
+        {"slow": DestinationSettings(kind="folder", max_concurrent=1), "fast": DestinationSettings(kind="folder")}
+    )
+    with turns["slow"], turns["fast"], turns["fast"]:
+        slow, fast = turns["slow"], turns["fast"]
+        assert isinstance(slow, threading.BoundedSemaphore)
+        assert isinstance(fast, threading.BoundedSemaphore)
+        assert not slow.acquire(blocking=False)
+        assert not fast.acquire(blocking=False)

@@ -1,0 +1,32 @@
+"""What every stage needs, and which errors pass by themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from dicom_node.config.model import NodeSettings
+from dicom_node.core.errors import StoreError
+from dicom_node.engine import port
+from dicom_node.home import Home
+from dicom_node.inference import bundles as inference_bundles
+
+#: What passes by itself (disk, database, a node that is stopping): the run waits, and nothing is said about the images.
+FOR_NOW = (OSError, sa.exc.SQLAlchemyError, StoreError)
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What the walk needs: the home, its settings, the database, the way to submit work."""
+
+    home: Home
+    settings: NodeSettings
+    database: sa.Engine
+    port: port.Port
+
+    @property
+    def bundle_roots(self) -> tuple[Path, ...]:
+        """Where bundles are looked for: the site's, then the shipped ones."""
+        return (self.home.bundles, *inference_bundles.SHIPPED)
