@@ -47,7 +47,7 @@ def write_answers(
 def _report_text(file: Path, dataset: Dataset) -> str:
     """Return the report as DCMTK prints it, else its content items line by line."""
     if DSRDUMP.exists():
-        done = subprocess.run([DSRDUMP, "-Ei", file], capture_output=True, check=False)
+        done = subprocess.run([DSRDUMP, "-Ei", "+Pl", file], capture_output=True, check=False)
         if done.returncode == 0:
             return done.stdout.decode("utf-8", "replace")
     return "\n".join(_lines(dataset, 0)) + "\n"
