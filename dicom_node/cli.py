@@ -18,7 +18,7 @@ COMMANDS = {
     "analyze": "analyse files without a network",
     "explain": "say which rules and gates would apply to files, and why",
     "study": "tell the whole story of one study",
-    "studies": "list studies",
+    "studies": "list studies, release a held one",
     "deliveries": "list deliveries, send parked ones again",
     "bundle": "list or verify model bundles",
     "demo": "show the main job end to end on loopback",

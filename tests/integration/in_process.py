@@ -30,6 +30,7 @@ from dicom_node.reception.intake import Command, Intake
 from dicom_node.stages.rooms import Rooms
 from dicom_node.studies import step as studies
 from dicom_node.studies.account import study_story
+from dicom_node.studies.release import release_study
 
 ALL_OUTPUTS = [
     "secondary_capture",
@@ -146,6 +147,12 @@ class InProcessNode:
         self.receive(*datasets)
         self.work()
         return self.story(str(datasets[0].StudyInstanceUID))
+
+    def release(self, key: str) -> None:
+        """Let a held study go on, as the command does, and do what follows."""
+        with self.rooms.database.begin() as connection:
+            release_study(connection, key, time.time())
+        self.work()
 
     def story(self, study_uid: str) -> dict[str, Any]:
         """Return the story of one study."""

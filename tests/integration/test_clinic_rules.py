@@ -14,6 +14,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGLSLossless
 
+from dicom_node.core.errors import UsageError
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph, made_uid
 from models.phantoms.other_views import abdomen, lateral
@@ -153,6 +154,21 @@ def test_two_patients_in_one_study_are_held_and_nothing_is_sent(tmp_path: Path) 
     assert (story["state"], story["hold_reason"]) == ("held", "patient_conflict")
     assert story["result"]["status"] == "held"
     assert node.sent() == []
+
+
+def test_a_released_study_is_answered_with_what_the_pacs_corrected(tmp_path: Path) -> None:
+    """Two patients in one study: sent again with one patient and released, it is answered for that one; else it is held again."""
+    node = InProcessNode(tmp_path, destination=TWO)
+    story = node.answer(chest(PatientID="ONE"), chest(instance="2", PatientID="TWO"))
+    node.release(story["study_key"])
+    assert node.story(str(chest().StudyInstanceUID))["hold_reason"] == "patient_conflict"
+    node.answer(chest(instance="2", PatientID="ONE"))
+    assert node.sent() == []
+    node.release(story["study_key"])
+    assert node.sent() == ["secondary_capture", "text_report"]
+    assert {d.PatientID for d in node.sent_dicom()} == {"ONE"}
+    with pytest.raises(UsageError, match="does not wait for a person"):
+        node.release(story["study_key"])
 
 
 def test_doe_john_is_one_patient(tmp_path: Path) -> None:
