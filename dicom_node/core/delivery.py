@@ -12,10 +12,20 @@ class DeliveryState(enum.StrEnum):
     WITHHELD = "withheld"  # release or evidence does not allow sending; ``detail`` says which
     QUEUED = "queued"  # the next attempt is submitted
     WAITING = "waiting"  # failed for now; next attempt at ``next_attempt_utc``
-    DONE = "done"  # the peer said so
+    SENT = "sent"  # the peer took it; the proof that it keeps it is awaited
+    DONE = "done"  # delivered; ``proof`` says how that is known
     WARNED = "done_with_warning"  # the peer took it with a warning (B000, B006, B007)
     DEAD = "dead"  # given up: permanent error, or out of patience; one command sends again
     CANCELLED = "cancelled"  # replaced or withdrawn before it was sent
+
+
+class Proof(enum.StrEnum):
+    """How it is known that a delivery arrived."""
+
+    NONE = ""  # not known yet
+    ANSWER = "answer"  # the peer's success status, ACK or HTTP status; nobody promised to keep it
+    QUERY = "query"  # found in the archive by C-FIND or QIDO-RS after it was sent
+    COMMITMENT = "commitment"  # the archive took responsibility (PS3.4, Annex J)
 
 
 class Outcome(enum.StrEnum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ from sqlalchemy import event
 
 from dicom_node.core.errors import StoreError
 from dicom_node.store import tables
+from dicom_node.store.migrations import migrate
 
 _READING = "dicom_node_reading"
+_SCHEMA_LOCK = 6_281_977  # any number that stays the same
 
 
 def default_url(home: Path) -> str:
@@ -44,25 +48,58 @@ def make_engine(url: str) -> sa.Engine:
 
 
 def open_database(url: str) -> sa.Engine:
-    """Return an engine on a database that has our tables, made where missing.
+    """Return an engine on a database that has our tables, made or brought up to date where needed.
+
+    Several processes may do this at once. Before an embedded database is changed, a copy is put beside it.
 
     Raises
     ------
     StoreError
-        The database was made by a node with another schema.
+        The database was made by a newer node, or by one so old that no step leads from it.
     """
     engine = make_engine(url)
     with engine.begin() as connection:
-        tables.metadata.create_all(connection)
-        version = connection.execute(sa.select(tables.schema.c.version)).scalar()
-        if version is None:
-            connection.execute(sa.insert(tables.schema).values(version=tables.SCHEMA_VERSION))
-        elif version != tables.SCHEMA_VERSION:
+        _one_at_a_time(connection)
+        found = _schema_of(connection)
+        if found is not None and not 0 < found <= tables.SCHEMA_VERSION:
             raise StoreError(
-                f"the database has schema {version}, this node needs {tables.SCHEMA_VERSION}: "
-                "install the node version that made it, or start with an empty home"
+                f"the database has schema {found}, this node knows up to {tables.SCHEMA_VERSION}: "
+                "install the node version that made it, or a newer one"
             )
+        if found is not None and found < tables.SCHEMA_VERSION:
+            _keep_copy(engine, found)
+            migrate(connection, found, tables.SCHEMA_VERSION)
+            connection.execute(sa.update(tables.schema).values(version=tables.SCHEMA_VERSION))
+        tables.metadata.create_all(connection)
+        if found is None:
+            connection.execute(sa.insert(tables.schema).values(version=tables.SCHEMA_VERSION))
     return engine
+
+
+def _one_at_a_time(connection: sa.Connection) -> None:
+    """Keep other processes from making tables until the transaction ends; on SQLite BEGIN IMMEDIATE did."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+
+
+def _schema_of(connection: sa.Connection) -> int | None:
+    """Return the schema of the tables that are there; ``None`` in an empty database."""
+    if not sa.inspect(connection).has_table(tables.schema.name):
+        return None
+    version: int | None = connection.execute(sa.select(tables.schema.c.version)).scalar()
+    return version
+
+
+def _keep_copy(engine: sa.Engine, found: int) -> None:
+    """Copy an embedded database to ``<file>.schema-<found>`` before it is changed; PostgreSQL has its own backups."""
+    path = engine.url.database
+    if engine.dialect.name != "sqlite" or not path or path == ":memory:":
+        return
+    copy = Path(f"{path}.schema-{found}")
+    if copy.exists():
+        return
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+        source.backup(target)  # reads what is committed, although the change has begun
 
 
 def reading(database: sa.Engine) -> sa.Connection:
