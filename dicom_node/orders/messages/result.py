@@ -1,0 +1,116 @@
+"""ORU^R01: laboratory values, and that the radiologist's own report for an accession number is there (chapter 7).
+
+A message that this node made, echoed by an interface engine, is nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import sqlalchemy as sa
+
+from dicom_node.core import codes
+from dicom_node.orders import repository
+from dicom_node.orders.messages.contract import Context, Handler, Taken, accession_number, first, ignored, order_groups
+from dicom_node.orders.people import identifiers
+from dicom_node.orders.reading import Hl7Message, Segment, moment
+
+#: OBR-24 (HL7 table 0074): radiology in its kinds.
+_RADIOLOGY = frozenset(("RAD", "RX", "XRC", "CT", "CTH", "NMR", "NMS", "RUS", "OUS", "VUS", "CUS", "IMG", "DX", "CR", "MR", "MG"))
+#: OBX-2 of a value; TX, FT, ED and RP are documents.
+_VALUES = frozenset(("NM", "SN", "ST", "CE", "CWE", "CNE"))
+_FINAL = ("F", "C")
+_WITHDRAWN = ("D", "W")
+_LONGEST = 200
+
+
+def result(connection: sa.Connection, message: Hl7Message, context: Context) -> Taken:
+    """Keep final laboratory values by patient, and the state of a report by accession number."""
+    if message.header.value(3) == context.own_application or repository.is_our_message(connection, message.control_id):
+        return ignored("The message is this node's own.")
+    groups = [group for group in order_groups(message) if not _ours(group)]
+    if not groups:
+        return ignored("The message tells of this node's own result, or of nothing.")
+    values = reports = 0
+    for group in groups:
+        section = _field(group, 24).upper()
+        labs = [] if section in _RADIOLOGY else list(_values(group, context))
+        if labs:
+            values += _keep_values(connection, message, labs, context)
+        elif section in _RADIOLOGY or not section:
+            reports += _keep_report(connection, message, group, context)
+    if not values and not reports:
+        return ignored("No final laboratory value and no report on an accession number.")
+    return Taken("applied", f"{values} laboratory value(s), {reports} report(s).")
+
+
+def _ours(group: list[Segment]) -> bool:
+    obr = first(group, "OBR")
+    return obr is not None and (obr.value(4, 1), obr.value(4, 3)) == (codes.AI_RESULT.value, codes.AI_RESULT.scheme)
+
+
+def _field(group: list[Segment], number: int) -> str:
+    obr = first(group, "OBR")
+    return "" if obr is None else obr.value(number)
+
+
+def _keep_report(connection: sa.Connection, message: Hl7Message, group: list[Segment], context: Context) -> int:
+    """Keep OBR-25 of the RIS; a message that is older than what is known says nothing new."""
+    accession = accession_number(group, context.settings.accession_fields)
+    status = _field(group, 25).upper()[:2]
+    if not accession or not status:
+        return 0
+    stated = (_field(group, 22), message.header.value(7))
+    at = next((time for text in stated if (time := moment(text, context.timezone)) is not None), context.now_utc)
+    known = repository.order_row(connection, accession)
+    if known is not None and known.report_utc is not None and known.report_utc > at:
+        return 0
+    pid = message.first("PID")
+    numbers = identifiers(pid, 3, context.settings.patient_id_authority) if pid else ()
+    whose = {"patient": numbers[0].key} if numbers and not (known and known.patient) else {}
+    repository.keep_order(connection, accession, context.now_utc, report_status=status, report_utc=at, **whose)
+    return 1
+
+
+def _values(group: list[Segment], context: Context) -> Iterator[dict[str, object]]:
+    """Yield coded observations that are final, corrected or withdrawn."""
+    for obx in (segment for segment in group if segment.name == "OBX"):
+        status = obx.value(11).upper()
+        code, scheme = obx.value(3, 1), obx.value(3, 3)
+        if obx.value(2).upper() not in _VALUES or not code or not scheme or status not in (*_FINAL, *_WITHDRAWN):
+            continue
+        yield {
+            "code": f"{code}^{scheme}"[:_LONGEST],
+            "value": _value(obx)[:_LONGEST],
+            "unit": obx.value(6)[:_LONGEST],
+            "status": status,
+            "observed_utc": moment(obx.value(14) or _field(group, 7), context.timezone),
+        }
+
+
+def _value(obx: Segment) -> str:
+    """Return OBX-5: a code as ``code^text^scheme``, a structured number as it is spoken, else the text."""
+    kind = obx.value(2).upper()
+    parts = [obx.value(5, part) for part in (1, 2, 3, 4)]
+    if kind == "SN":
+        return "".join(parts)
+    return "^".join(parts[:3]).rstrip("^") if kind in ("CE", "CWE", "CNE") else parts[0]
+
+
+def _keep_values(connection: sa.Connection, message: Hl7Message, labs: list[dict[str, object]], context: Context) -> int:
+    pid = message.first("PID")
+    numbers = identifiers(pid, 3, context.settings.patient_id_authority) if pid else ()
+    if not numbers:
+        return 0
+    key = numbers[0].key
+    repository.keep_patient(connection, key, context.now_utc)
+    replaced = {(str(lab["code"]), lab["observed_utc"]) for lab in labs if lab["status"] != "F"}
+    for code, observed in replaced:
+        repository.drop_labs(connection, key, code, observed if isinstance(observed, float) else None)
+    final = [lab for lab in labs if lab["status"] in _FINAL]
+    for lab in final:
+        repository.keep_lab(connection, patient=key, received_utc=context.now_utc, **lab)
+    return len(labs)
+
+
+HANDLERS: Mapping[str, Handler] = {"ORU^R01": result}

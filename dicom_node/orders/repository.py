@@ -1,0 +1,163 @@
+"""The tables ``message``, ``patient``, ``imaging_order`` and ``lab_result``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.core.artifact import HL7
+from dicom_node.core.identifiers import patient_key
+from dicom_node.store.tables import artifact, lab_result, message, order, patient
+
+# --- messages ----------------------------------------------------------------------------------------------------------
+
+
+def message_state(connection: sa.Connection, sender: str, control_id: str, sha256: str) -> str:
+    """Return what became of this very message before, ``""`` when it is new."""
+    return str(connection.execute(sa.select(message.c.state).where(_this(sender, control_id, sha256))).scalar() or "")
+
+
+def keep_message(connection: sa.Connection, sender: str, control_id: str, sha256: str, **values: object) -> None:
+    """Write what became of a message; one that was refused before may be taken now.
+
+    Raises
+    ------
+    IntegrityError
+        Another receiver is just taking the same message.
+    """
+    if connection.execute(sa.update(message).where(_this(sender, control_id, sha256)).values(**values)).rowcount == 0:
+        connection.execute(sa.insert(message).values(sender=sender, control_id=control_id, sha256=sha256, **values))
+
+
+def _this(sender: str, control_id: str, sha256: str) -> sa.ColumnElement[bool]:
+    c = message.c
+    return (c.sender == sender) & (c.control_id == control_id) & (c.sha256 == sha256)
+
+
+def recent_messages(connection: sa.Connection, limit: int, states: Collection[str] = ()) -> list[sa.Row[Any]]:
+    """Return the messages that came last, newest first."""
+    query = sa.select(message).order_by(message.c.message_id.desc()).limit(limit)
+    return list(connection.execute(query.where(message.c.state.in_(list(states))) if states else query))
+
+
+def is_our_message(connection: sa.Connection, control_id: str) -> bool:
+    """Say whether this node made a message under this MSH-10."""
+    query = sa.select(artifact.c.artifact_id).where(artifact.c.identifier == control_id, artifact.c.media_type == HL7).limit(1)
+    return connection.execute(query).first() is not None
+
+
+# --- patients ----------------------------------------------------------------------------------------------------------
+
+
+def patient_rows(connection: sa.Connection, patient_id: str, issuer: str) -> list[sa.Row[Any]]:
+    """Return what is known of a patient. An issuer that is not known, on either side, fits any.
+
+    An issuer that no message ever named cannot be compared with their authorities (images and messages often spell the same
+    hospital in two ways): it counts as unknown, so that no merge is missed.
+    """
+    c = patient.c
+    if issuer:
+        named = c.patient.in_([patient_key(patient_id, issuer), patient_key(patient_id)])
+        found = list(connection.execute(sa.select(patient).where(named).order_by(c.patient)))
+        if found or _is_authority(connection, issuer):
+            return found
+    anyone = c.patient.startswith(patient_key(patient_id), autoescape=True)  # ends with the bar
+    return list(connection.execute(sa.select(patient).where(anyone).order_by(c.patient)))
+
+
+def _is_authority(connection: sa.Connection, issuer: str) -> bool:
+    named = patient.c.patient.endswith(patient_key("", issuer), autoescape=True)
+    return connection.execute(sa.select(patient.c.patient).where(named).limit(1)).first() is not None
+
+
+def survivor(connection: sa.Connection, key: str) -> str:
+    """Follow the merges of a patient to the one that is left; the key itself when there was none."""
+    seen = {key}
+    while True:
+        after = connection.execute(sa.select(patient.c.merged_into).where(patient.c.patient == key)).scalar()
+        if not after or after in seen:
+            return key
+        seen.add(after)
+        key = after
+
+
+def keep_patient(connection: sa.Connection, key: str, now_utc: float, **values: object) -> bool:
+    """Write what is known of a patient; says whether anything changed.
+
+    Of a patient that was merged, ``changed_utc`` stays the time of the merge.
+    """
+    row = connection.execute(sa.select(patient).where(patient.c.patient == key).with_for_update()).first()
+    if row is None:
+        _insert_or_update(connection, patient, patient.c.patient, key, {**values, "changed_utc": now_utc})
+        return True
+    changed = {name: value for name, value in values.items() if getattr(row, name) != value}
+    if not changed:
+        return False
+    moment = {} if row.merged_into and "merged_into" not in changed else {"changed_utc": now_utc}
+    connection.execute(sa.update(patient).where(patient.c.patient == key).values(**changed, **moment))
+    return True
+
+
+def merged_keys(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
+    """Return every key that is, or was merged into, one of these patients."""
+    found = {survivor(connection, key) for key in keys}
+    fresh = set(found)
+    while fresh:
+        query = sa.select(patient.c.patient).where(patient.c.merged_into.in_(sorted(fresh)))
+        fresh = set(connection.execute(query).scalars()) - found
+        found |= fresh
+    return found
+
+
+# --- orders ------------------------------------------------------------------------------------------------------------
+
+
+def order_row(connection: sa.Connection, accession_number: str) -> sa.Row[Any] | None:
+    """Return what is known of an order."""
+    return connection.execute(sa.select(order).where(order.c.accession_number == accession_number)).first()
+
+
+def keep_order(connection: sa.Connection, accession_number: str, now_utc: float, **values: object) -> None:
+    """Write what is known of an order; what is not given stays."""
+    values = {**values, "changed_utc": now_utc}
+    if connection.execute(sa.update(order).where(order.c.accession_number == accession_number).values(**values)).rowcount == 0:
+        _insert_or_update(connection, order, order.c.accession_number, accession_number, values)
+
+
+# --- laboratory --------------------------------------------------------------------------------------------------------
+
+
+def drop_labs(connection: sa.Connection, patient_key: str, code: str, observed_utc: float | None) -> None:
+    """Forget the values of one test at one time: a correction or a withdrawal came."""
+    c = lab_result.c
+    connection.execute(sa.delete(lab_result).where(c.patient == patient_key, c.code == code, c.observed_utc == observed_utc))
+
+
+def keep_lab(connection: sa.Connection, **values: Any) -> bool:
+    """Write one value; ``False`` when the very same is there."""
+    c = lab_result.c
+    same = [c[name] == values[name] for name in ("patient", "code", "value", "observed_utc")]
+    if connection.execute(sa.select(c.lab_result_id).where(*same).limit(1)).first():
+        return False
+    connection.execute(sa.insert(lab_result).values(**values))
+    return True
+
+
+def lab_rows(connection: sa.Connection, keys: Collection[str]) -> list[sa.Row[Any]]:
+    """Return the values of these patients, oldest first."""
+    c = lab_result.c
+    query = sa.select(lab_result).where(c.patient.in_(sorted(keys)))
+    return sorted(connection.execute(query), key=lambda row: (row.observed_utc or row.received_utc, row.lab_result_id))
+
+
+def _insert_or_update(
+    connection: sa.Connection, table: sa.Table, column: sa.Column[Any], key: str, values: dict[str, object]
+) -> None:
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(table).values({column.name: key, **values}))
+    except IntegrityError:  # PostgreSQL: another receiver wrote it a moment ago
+        connection.execute(sa.update(table).where(column == key).values(**values))
