@@ -18,9 +18,11 @@ COMMANDS = {
     "analyze": "analyse files without a network",
     "explain": "say which rules and gates would apply to files, and why",
     "study": "tell the whole story of one study",
-    "studies": "list studies, release a held one",
+    "studies": "list studies, release a held one, put one under legal hold, withdraw results",
     "deliveries": "list deliveries, send parked ones again",
+    "retention": "list what may be deleted by age, or delete it now",
     "bundle": "list or verify model bundles",
+    "certs": "make a small authority and certificates, to try encryption",
     "demo": "show the main job end to end on loopback",
     "schema": "print the JSON Schema of node.yaml",
 }

@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from dicom_node.core import abstentions, codes, product
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import Outcome
-from dicom_node.delivery import dimse_status
+from dicom_node.network import dimse_status
 from dicom_node.plugins import known_kinds, load_kind
 from dicom_node.reception import presentation_contexts, status
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """``HOME/node.yaml`` is IT's; everything else is the node's."""
+    """``HOME/node.yaml`` is IT's; everything else is the node's. Machines that share a home each have their own ``state_folder``."""
 
     path: Path
+    state_folder: Path | None = None
 
     @property
     def config(self) -> Path:
@@ -34,5 +35,5 @@ class Home:
 
     @property
     def state(self) -> Path:
-        """Locks and heartbeats of running processes."""
-        return self.path / "state"
+        """Locks and heartbeats of running processes: on a disk of this machine."""
+        return self.state_folder or self.path / "state"

@@ -22,14 +22,19 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from dicom_node import log
+from dicom_node.config.model import NodeSettings
+from dicom_node.core.run import place_in_queue
 from dicom_node.delivery import step as delivery
 from dicom_node.engine import port
 from dicom_node.inference import repository as runs
 from dicom_node.inference.findings_store import has_findings
 from dicom_node.inference.runner import PipelineProcess
+from dicom_node.plugins import load_kind
+from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import FOR_NOW, Rooms
 from dicom_node.stages.run import MAX_CRASHES, analyse, build, give_up, plan, wait
 from dicom_node.stages.start import start_study
+from dicom_node.stages.withdraw import withdraw_void
 from dicom_node.store.connect import reading
 from dicom_node.studies import step as studies
 
@@ -64,12 +69,22 @@ def register(rooms: Rooms, process: PipelineProcess) -> None:
 
     @port.step("attempt")
     def attempt_step(delivery_id: str, attempt: int) -> None:
-        receipt = delivery.attempt_delivery(rooms.database, delivery_id, attempt, destinations, rooms.home.results, turns)
+        guard = rooms.guard.before_sending
+        receipt = delivery.attempt_delivery(rooms.database, delivery_id, attempt, destinations, rooms.home.results, turns, guard, report_is_final)
         delivery.settle_delivery(rooms.database, delivery_id, attempt, receipt, destinations, rooms.port.submit_delivery)
+        rooms.port.ring(port.DELIVERIES)  # what waits behind this one at the destination
 
     @port.workflow("deliver")
     def deliver(delivery_id: str, attempt: int) -> None:
         attempt_step(delivery_id, attempt)
+
+
+def warm(settings: NodeSettings) -> None:
+    """Import what builds and sends results, so that the first study does not wait for it."""
+    for name in {d.kind for d in settings.destinations.values()}:
+        load_kind("destination", name)
+    for role in {role for d in settings.destinations.values() for role in d.outputs}:
+        load_kind("output", role.partition(":")[0])
 
 
 def _patiently(rooms: Rooms, key: str, step: Callable[[], None]) -> None:
@@ -82,19 +97,56 @@ def _patiently(rooms: Rooms, key: str, step: Callable[[], None]) -> None:
 
 
 def sweep_due_studies(rooms: Rooms) -> int:
-    """Start every study whose deadline has passed; return how many were due. Safe to call at any time, from one process."""
-    now = time.time()
+    """Start every study whose deadline has passed; return how many were due. Safe to call at any time, from one process.
+
+    The newest and the longest overdue take turns: behind a backlog of thousands an urgent study is seen at once, and no old one is
+    forgotten. What a rejection made void is withdrawn first, although its study still waits for what follows.
+    """
+    withdraw_revised(rooms)
+    seen: set[str] = set()
+    while due := _first_and_last(rooms, seen):
+        for study_key in due:
+            seen.add(study_key)
+            _start(rooms, study_key)
+    return len(seen)
+
+
+def withdraw_revised(rooms: Rooms) -> int:
+    """Withdraw what was made for an earlier revision of studies that are open; return how many answers."""
     with reading(rooms.database) as connection:
-        due = studies.due_studies(connection, now)
-    for study_key in due:
+        revised = studies.voided_studies(connection)
+    withdrawn = 0
+    for study_key in revised:
         try:
-            start_study(rooms, study_key, now)
-        except Exception as error:  # broad on purpose: one study that cannot be started must not stop the others
-            log.event("study.put_off", study=study_key, error=type(error).__name__)
-            text = f"The study cannot be started ({type(error).__name__}); it is tried again every {PUT_OFF_SECONDS:g} s."
-            with rooms.database.begin() as connection:
-                studies.put_off(connection, study_key, now, PUT_OFF_SECONDS, text)
-    return len(due)
+            withdrawn += withdraw_void(rooms, study_key)
+        except Exception as error:  # broad on purpose: as below; the next sweep tries again
+            log.event("withdrawal.put_off", study=study_key, error=type(error).__name__)
+    return withdrawn
+
+
+def _first_and_last(rooms: Rooms, seen: set[str]) -> list[str]:
+    with reading(rooms.database) as connection:
+        due = [key for key in studies.due_studies(connection, time.time()) if key not in seen]
+    return list(dict.fromkeys((due[-1], due[0]))) if due else []
+
+
+def _start(rooms: Rooms, study_key: str) -> None:
+    now = time.time()
+    try:
+        start_study(rooms, study_key, now)
+    except Exception as error:  # broad on purpose: one study that cannot be started must not stop the others
+        log.event("study.put_off", study=study_key, error=type(error).__name__)
+        text = f"The study cannot be started ({type(error).__name__}); it is tried again every {PUT_OFF_SECONDS:g} s."
+        with rooms.database.begin() as connection:
+            studies.put_off(connection, study_key, now, PUT_OFF_SECONDS, text)
+
+
+def start_due_studies(rooms: Rooms) -> float | None:
+    """Start what is due; return in how many seconds the next study will be, ``None`` when none waits."""
+    sweep_due_studies(rooms)
+    with reading(rooms.database) as connection:
+        deadline = studies.next_deadline(connection)
+    return None if deadline is None else deadline - time.time()
 
 
 def sweep_unfinished(rooms: Rooms) -> int:
@@ -114,11 +166,14 @@ def sweep_unfinished(rooms: Rooms) -> int:
                     give_up(connection, stored, "the worker dies in it")  # analysed, but never built
                     continue
                 runs.count_resubmission(connection, key)
-            rooms.port.submit_run(connection, key, int(stored.request.priority), int(time.time()))
+            place = place_in_queue(stored.request.priority, stored.request.requested_at.timestamp())
+            rooms.port.submit_run(connection, key, place, int(time.time()))
             submitted += 1
     alive = {workflow_id.split(":")[1] for workflow_id in rooms.port.alive("dlv:")}
     with rooms.database.begin() as connection:
         submitted += delivery.resubmit_lost(connection, alive, rooms.port.submit_delivery)
     if submitted:
+        rooms.port.ring(port.RUNS)
+        rooms.port.ring(port.DELIVERIES)
         log.event("sweep.resubmitted", count=submitted)
     return submitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -12,7 +13,7 @@ ALLOWED = frozenset(
     (
         *("study", "run", "pipeline", "rule", "bundle", "policy", "state", "decision", "zone", "code", "reason", "room", "role"),
         *("port", "pid", "peer", "calling_ae", "called_ae", "address", "destination", "kind", "outcome", "attempt", "seconds"),
-        *("status", "count", "size", "error", "file", "line", "host", "path", "delivery", "signal", "version", "next_s"),
+        *("status", "count", "size", "error", "file", "line", "host", "path", "delivery", "signal", "version", "next_s", "model_seconds"),
     )
 )
 
@@ -29,8 +30,10 @@ def event(name: str, **fields: object) -> None:
     if unknown:
         raise ValueError(f"log fields {sorted(unknown)} are not on the list of dicom_node/log.py")
     line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": name, **fields}
-    sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
+    with contextlib.suppress(OSError, ValueError):  # a log on a full disk, or that nobody reads any more, must not stop the work
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def quiet_libraries() -> None:

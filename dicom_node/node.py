@@ -1,42 +1,48 @@
 """The only place that knows everyone: builds the rooms from the settings and runs the roles.
 
-``serve`` is a supervisor with one child per role (``receive``, ``work``, ``web``). Only ``work`` takes work from the queues, so
-there is one of it per home; a lock file says so. When the supervisor dies, its children die with it.
+``serve`` is a supervisor with one child per role. ``receive`` takes objects in, ``work`` takes work from the queues, ``web`` shows
+pages. On SQLite there is one ``work`` process; on PostgreSQL any number of any role, on any number of machines that share the home
+folder (docs/how-to/several-machines.md).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
-import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from functools import partial
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.config.model import NodeSettings
-from dicom_node.core.errors import StoreError
-from dicom_node.core.study import Instance, Study
+from dicom_node.engine import process as processes
+from dicom_node.engine import supervisor
+from dicom_node.engine.process import BEAT_SECONDS, beat, only_one, stop_on_signal, until_told_to_stop
 from dicom_node.home import Home
 from dicom_node.store.connect import default_url, open_database
 
+if TYPE_CHECKING:
+    from dicom_node.engine.leases import Leases
+    from dicom_node.engine.port import Worker
+    from dicom_node.engine.schedule import Timers
+    from dicom_node.inference.child import Answer
+    from dicom_node.stages.rooms import Rooms
+
+__all__ = ["BEAT_SECONDS", "ROLES", "database_url", "last_beats", "prepare", "run_role", "serve"]
+
 ROLES = ("receive", "work", "web")
-BEAT_SECONDS = 1.0
 #: Files without a row that are older than this were left by a crash: nobody was told that they were stored.
 LEFTOVER_SECONDS = 600.0
 #: A role whose heartbeat is older than this counts as not ready.
 STALE_SECONDS = 10.0
-_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
-_SUPERVISOR = "DICOM_NODE_SUPERVISOR"  # environment of a role: the process id of its supervisor
+#: How often due studies are looked for at least; a deadline that is known is met to the millisecond.
+DUE_SECONDS = 0.5
+#: Hosts whose clocks differ by more than this from the database's are told about: quiet times are shifted by it.
+SKEW_SECONDS = 1.0
 
 
 def database_url(home: Home, settings: NodeSettings) -> str:
@@ -51,75 +57,9 @@ def prepare(home: Home, settings: NodeSettings) -> sa.Engine:
     return open_database(database_url(home, settings))
 
 
-# ---------------------------------------------------------------- locks and heartbeats
-
-
-@contextlib.contextmanager
-def only_one(home: Home, name: str, wait_seconds: float = 0.0) -> Iterator[IO[str]]:
-    """Hold the lock ``name`` of this home.
-
-    Raises
-    ------
-    StoreError
-        Another process holds it.
-    """
-    home.state.mkdir(parents=True, exist_ok=True)
-    with (home.state / f"{name}.lock").open("w") as handle:
-        end = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise StoreError(f"another process already serves {home.path} ({name}); stop it first") from None
-                time.sleep(0.1)
-        yield handle
-
-
-def beat(home: Home, role: str) -> None:
-    """Tell that this role is alive."""
-    target = home.state / f"{role}.json"
-    temporary = target.with_name(f".{role}.json")
-    temporary.write_text(json.dumps({"pid": os.getpid(), "at": time.time()}))
-    temporary.replace(target)
-
-
 def last_beats(home: Home) -> dict[str, float]:
-    """Return the age of each role's heartbeat, in seconds."""
-    ages: dict[str, float] = {}
-    for role in ROLES:
-        with contextlib.suppress(OSError, ValueError):
-            ages[role] = time.time() - json.loads((home.state / f"{role}.json").read_text())["at"]
-    return ages
-
-
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to end this process when its supervisor dies, so that no orphan holds the port.
-
-    A supervisor that died before this was asked is noticed here: the parent is then another process.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != _supervisor():
-        raise StoreError("the supervisor is gone; this role does not run alone")
-
-
-def _supervisor() -> int:
-    """Return the process that started this role; outside a supervisor, the parent."""
-    return int(os.environ.get(_SUPERVISOR, os.getppid()))
-
-
-def _until_told_to_stop(home: Home, role: str) -> None:
-    """Beat until SIGTERM or SIGINT."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    parent = _supervisor()
-    while not stop.wait(BEAT_SECONDS):
-        beat(home, role)
-        if os.getppid() != parent:
-            return  # the supervisor is gone
+    """Return the age of the heartbeat, in seconds, of each role that runs on this machine."""
+    return processes.last_beats(home, ROLES)
 
 
 # ---------------------------------------------------------------- roles: each imports its own rooms, so that each starts fast
@@ -128,72 +68,132 @@ def _until_told_to_stop(home: Home, role: str) -> None:
 def run_receive(home: Home, settings: NodeSettings) -> None:
     """Role ``receive``: the storage SCP. It knows neither models nor destinations."""
     from dicom_node.reception import scp
-    from dicom_node.routing.rules import quiet_seconds
-    from dicom_node.studies import step as studies
+    from dicom_node.stages.arrivals import recorder
+    from dicom_node.stages.commitment import admission, disk_watch, services
+    from dicom_node.stages.messages import listening
     from dicom_node.studies.files import clean_store
 
-    def record(connection: sa.Connection, instance: Instance, *, size: int, received_utc: float) -> bool:
-        asked = quiet_seconds(Study("", instance.study_instance_uid, (instance,)), settings.routing)
-        hints = () if asked is None else (asked,)
-        return studies.record_arrival(
-            connection, instance, size=size, received_utc=received_utc, settings=settings.studies, quiet_hints=hints
-        )
-
+    stop = stop_on_signal()
     database = prepare(home, settings)
     cleaned = clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
     if cleaned.orphans:
         log.event("store.unclaimed", count=cleaned.orphans)
-    receiver = scp.start(settings.reception, home=home.path, database=database, record=record)
+    receiver = scp.start(
+        settings.reception,
+        home=home.path,
+        database=database,
+        record=recorder(settings),
+        services=services(home, settings, database),
+        admit_storage=admission(disk_watch(home, settings)),
+    )
     beat(home, "receive")
     try:
-        _until_told_to_stop(home, "receive")
+        with listening(settings, database), _seen_by_others(database, home, settings, "receive"):
+            until_told_to_stop(home, "receive", stop)
     finally:
         receiver.stop()
 
 
 def run_work(home: Home, settings: NodeSettings) -> None:
-    """Role ``work``: sweeps, runs, deliveries. Exactly one per home."""
+    """Role ``work``: sweeps, runs, deliveries. One process on SQLite; on PostgreSQL each has a lease."""
     from dicom_node import journey
     from dicom_node.engine import port
-    from dicom_node.engine.schedule import Timers
+    from dicom_node.engine.schedule import Alarm, Timers
     from dicom_node.inference.runner import PipelineProcess
+    from dicom_node.stages.complete import Archives
     from dicom_node.stages.rooms import Rooms
+    from dicom_node.stages.start import warm_up
 
-    with only_one(home, "work", wait_seconds=15):
+    stop = stop_on_signal()
+    url = database_url(home, settings)
+    shared = not url.startswith("sqlite")
+    lock = processes.first_free(home, "work") if shared else only_one(home, "work", wait_seconds=15)
+    with lock as slot:
         database = prepare(home, settings)
-        url = database_url(home, settings)
         port.prepare_tables(url)
-        rooms = Rooms(home, settings, database, port.Port(database))
-        process = PipelineProcess()
-        process.warm(tuple(sorted({rule.pipeline for rule in settings.routing.rules})))
+        limits = {name: destination.max_concurrent for name, destination in settings.destinations.items()}
+        archives = Archives(home, settings, database)
+        rooms = Rooms(home, settings, database, port.Port(database, limits), archives)
+        process = PipelineProcess(settings.inference.concurrency)
+        if port.RUNS in settings.work.queues:
+            process.warm(warm_up(rooms), _tell_device)
         journey.register(rooms, process)
-        limit = max((d.max_concurrent for d in settings.destinations.values()), default=2)
-        worker = port.Worker(database, url, "work-1", runs=settings.inference.concurrency, per_destination=limit)
+        leases = _enter(database, home, settings, str(slot)) if shared else None
+        worker = port.Worker(
+            database,
+            url,
+            leases.name if leases else "work-1",
+            runs=settings.inference.concurrency,
+            queues=settings.work.queues,
+        )
         worker.start()
-        timers = Timers()
-        timers.every(0.5, "due studies", lambda: journey.sweep_due_studies(rooms))
-        timers.every(10, "unfinished work", lambda: journey.sweep_unfinished(rooms))
-        timers.every(3600, "finished workflows", lambda: worker.forget_finished(7 * 86400))
+        holds_timers = leases.has_timers if leases else lambda: True
+        timers = Timers(holds_timers)
+        _add_timers(timers, rooms, worker)
+        if leases:
+            timers.every(settings.work.lease_beat_seconds, "lease", lambda: _beat_lease(leases, worker, stop), everywhere=True)
+        alarm = Alarm("due studies", lambda: journey.start_due_studies(rooms), DUE_SECONDS, holds_timers)
+        archives.start()
         timers.start()
+        alarm.start()
         log.event("work.started", pid=os.getpid())
         beat(home, "work")
+        journey.warm(settings)
         try:
-            _until_told_to_stop(home, "work")
+            until_told_to_stop(home, "work", stop, lambda: process.device_problem)
         finally:
+            alarm.stop()
             timers.stop()
+            archives.stop()
             worker.stop()
             process.close()
+            if leases:
+                with contextlib.suppress(sa.exc.SQLAlchemyError):  # others will notice the silence
+                    leases.leave()
             log.event("work.stopped", pid=os.getpid())
+
+
+def _tell_device(answer: Answer) -> None:
+    """Say in the log what the networks run on; loudly when it is not what the settings ask for."""
+    if answer.kind == "device":
+        log.event("device.unusable", error=answer.text)
+    elif answer.kind == "warm":
+        log.event("device.used", kind=answer.text)
+    else:
+        log.event("pipelines.not_loaded", error=answer.text)
+
+
+def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
+    """Everything that beats in one process only, wherever it is."""
+    from dicom_node import journey
+    from dicom_node.stages import proof
+    from dicom_node.stages.commitment import disk_watch
+    from dicom_node.stages.withdraw import withdraw_void
+
+    timers.every(10, "unfinished work", lambda: journey.sweep_unfinished(rooms))
+    timers.every(600, "void results", lambda: withdraw_void(rooms))
+    timers.every(3600, "finished workflows", lambda: worker.forget_finished(7 * 86400))
+    for name in proof.destinations_to_prove(rooms):
+        timers.every(proof.PROOF_SECONDS, f"proof of {name}", partial(proof.prove, rooms, name))
+    timers.every(proof.PROOF_SECONDS, "reports of storage commitment", lambda: proof.send_reports(rooms))
+    disk = proof.LowDisk(rooms, disk_watch(rooms.home, rooms.settings))
+    timers.every(proof.DISK_SECONDS, "disk", disk.look)
+    timers.every(proof.RETENTION_SECONDS, "retention", disk.retain)
 
 
 def run_web(home: Home, settings: NodeSettings) -> None:
     """Role ``web``: health, metrics and the pages, on loopback."""
     import uvicorn
 
+    from dicom_node.config.certificates import seconds_to_expiry
+    from dicom_node.stages.commitment import disk_watch
     from dicom_node.web.app import make_app
 
+    stop = stop_on_signal()
     database = prepare(home, settings)
-    app = make_app(database, settings.site.name, lambda: last_beats(home), STALE_SECONDS)
+    watch = disk_watch(home, settings, quiet=True)
+    beats = partial(_beats_everywhere, database, home, settings)
+    app = make_app(database, settings.site.name, beats, STALE_SECONDS, watch.look, partial(seconds_to_expiry, settings))
     server = uvicorn.Server(
         uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="critical", access_log=False)
     )
@@ -202,7 +202,7 @@ def run_web(home: Home, settings: NodeSettings) -> None:
     log.event("web.started", port=settings.web.port, pid=os.getpid())
     beat(home, "web")
     try:
-        _until_told_to_stop(home, "web")
+        until_told_to_stop(home, "web", stop)
     finally:
         server.should_exit = True
         thread.join(5)
@@ -210,47 +210,82 @@ def run_web(home: Home, settings: NodeSettings) -> None:
 
 def run_role(home: Home, settings: NodeSettings, role: str) -> None:
     """Run one role in this process until it is told to stop."""
-    die_with_parent()
+    processes.die_with_parent()
     log.quiet_libraries()
     {"receive": run_receive, "work": run_work, "web": run_web}[role](home, settings)
 
 
-# ---------------------------------------------------------------- the supervisor
-
-
 def serve(home: Home, settings: NodeSettings, roles: tuple[str, ...]) -> int:
-    """Start one child per role, start again those that die, stop all on SIGTERM. Returns the exit status."""
+    """Supervise the roles until SIGTERM. Returns the exit status."""
+    return supervisor.serve(home, roles, lambda: prepare(home, settings).dispose())
+
+
+# ---------------------------------------------------------------- several machines
+
+
+def _enter(database: sa.Engine, home: Home, settings: NodeSettings, slot: str, role: str = "work") -> Leases:
+    """Say that this process lives, before it takes any work."""
+    from dicom_node.engine import leases
+
+    skew = leases.clock_skew_seconds(database)
+    if abs(skew) > SKEW_SECONDS:
+        log.event("clock.skewed", seconds=round(skew, 1), role=role)
+    lease = leases.Leases(database, leases.worker_name(home.state, slot), role, settings.work.lease_dead_seconds)
+    lease.enter()
+    if role == "work":
+        lease.take_timers()
+    return lease
+
+
+def _beat_lease(leases: Leases, worker: Worker, stop: threading.Event) -> None:
+    """One beat of a worker: renew, take the timers if they are free, and take over what the dead have left."""
+    from dicom_node.core.errors import StoreError
+
+    try:
+        judges = leases.beat()
+    except StoreError as error:
+        log.event("lease.lost", error=str(error))
+        stop.set()  # the supervisor starts it again, under the lock that keeps names apart
+        return
+    leases.take_timers()
+    if judges and (dead := worker.take_over(leases.living())):
+        log.event("work.taken_over", count=len(dead))
+
+
+@contextlib.contextmanager
+def _seen_by_others(database: sa.Engine, home: Home, settings: NodeSettings, role: str) -> Iterator[None]:
+    """Hold a lease for a role that takes no work, so that other machines' pages know of it."""
+    if database.dialect.name == "sqlite":
+        yield
+        return
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with only_one(home, "serve-" + "-".join(sorted(roles)), wait_seconds=5):
-        prepare(home, settings).dispose()  # here, once: children then find the tables
-        children = {role: _spawn(home, role) for role in roles}
-        log.event("node.started", pid=os.getpid(), role=",".join(roles))
-        deaths = dict.fromkeys(roles, 0)
-        again: dict[str, float] = {}  # role -> when it is started again; one that waits keeps no other waiting
-        while not stop.wait(0.2):
-            for role, child in list(children.items()):
-                if child.poll() is None:
-                    continue
-                if role not in again:
-                    deaths[role] += 1
-                    log.event("role.died", role=role, status=child.returncode, count=deaths[role])
-                    again[role] = time.monotonic() + min(10.0, 0.5 * 2 ** min(deaths[role], 5))
-                elif time.monotonic() >= again[role]:
-                    del again[role]
-                    children[role] = _spawn(home, role)
-        for child in children.values():
-            child.terminate()
-        for child in children.values():
-            try:
-                child.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                child.kill()
-        log.event("node.stopped", pid=os.getpid())
-    return 0
+    with processes.first_free(home, role) as slot:
+        lease = _enter(database, home, settings, slot, role)
+
+        def loop() -> None:
+            while not stop.wait(settings.work.lease_beat_seconds):
+                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                    lease.beat()
+
+        thread = threading.Thread(target=loop, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                lease.leave()
 
 
-def _spawn(home: Home, role: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dicom_node", "serve", "--home", str(home.path), "--only", role]
-    return subprocess.Popen(command, cwd=Path(home.path), env={**os.environ, _SUPERVISOR: str(os.getpid())})
+def _beats_everywhere(database: sa.Engine, home: Home, settings: NodeSettings) -> dict[str, float]:
+    """Return the heartbeats of this machine's roles and, where another machine has a role alive, of that."""
+    here = last_beats(home)
+    if database.dialect.name == "sqlite":
+        return here
+    from dicom_node.engine.leases import living_roles
+
+    with contextlib.suppress(sa.exc.SQLAlchemyError):
+        for role in living_roles(database, settings.work.lease_dead_seconds):
+            here[role] = 0.0
+    return here

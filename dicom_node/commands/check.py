@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import enum
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import models.bundle
+from dicom_node.archive import client as archive_client
+from dicom_node.commands.certificate_lines import certificate_lines
 from dicom_node.config.load import load_settings
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.errors import ConfigError, NodeError
@@ -25,8 +26,8 @@ from dicom_node.log import quiet_libraries
 from dicom_node.node import BEAT_SECONDS, last_beats
 from dicom_node.plugins import load_kind
 from dicom_node.store.connect import default_url, open_database
-
-_GIB = 1 << 30
+from dicom_node.studies.disk import DiskWatch, Level, words
+from dicom_node.studies.rejection import KEY_OBJECT_SELECTION
 
 
 class Mark(enum.StrEnum):
@@ -74,9 +75,11 @@ def check_home(home: Home) -> Iterator[Line]:
         yield Line(Mark.NOTE, "file", "no rule: studies are received and kept, and none is analysed")
     checks: dict[str, Callable[[], Iterator[Line]]] = {
         "bundles": lambda: check_bundles(home, settings),
-        "disk": lambda: check_disk(home),
+        "disk": lambda: check_disk(home, settings),
         "database": lambda: check_database(home, settings),
         "ports": lambda: check_ports(home, settings),
+        "certificates": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in certificate_lines(settings)),
+        "archives": lambda: check_archives(settings),
         "destinations": lambda: check_destinations(settings),
     }
     for subject, check in checks.items():
@@ -143,16 +146,22 @@ def _device(bundle: models.bundle.Bundle, settings: NodeSettings) -> Line:
     return Line(Mark.OK, f"device for {bundle.label}", {"cuda": "GPU", "cpu": "CPU"}.get(session.device, session.device))
 
 
-def check_disk(home: Home) -> Iterator[Line]:
-    """Say how much room the home has, and whether this user may write there."""
+def check_disk(home: Home, settings: NodeSettings) -> Iterator[Line]:
+    """Say how much room the disks of the home have, whether this user may write there, and what lies there unclaimed."""
     if not os.access(home.path, os.W_OK | os.X_OK):
         yield Line(Mark.FAIL, "disk", f"{home.path} may not be written by this user; give it the rights")
         return
-    usage = shutil.disk_usage(home.path)
-    share = usage.free / usage.total
-    mark = Mark.FAIL if usage.free < _GIB else Mark.OK
-    text = f"{usage.free / _GIB:.1f} GiB free ({share:.0%}) at {home.path}"
-    yield Line(mark, "disk", text + ("; make room: below 1 GiB a day of radiographs does not fit" if mark is Mark.FAIL else ""))
+    folders = {str(folder): folder for folder in (home.path, home.store, home.results) if folder.is_dir()}
+    for state in DiskWatch(folders, settings.disk, quiet=True).look():
+        mark = {Level.OK: Mark.OK, Level.WARN: Mark.NOTE, Level.REFUSE: Mark.FAIL}[state.level]
+        yield Line(mark, "disk", f"{words(state)} at {state.name}")
+    if settings.retention.keep_days_after_delivery is None:
+        yield Line(Mark.NOTE, "retention", "received images are never deleted (retention.keep_days_after_delivery is not set)")
+    unclaimed = home.path / "unclaimed"
+    count = sum(path.is_file() for path in unclaimed.rglob("*")) if unclaimed.is_dir() else 0
+    if count:
+        text = f"{count} objects without a record lie in {unclaimed}: send them again with a DICOM tool, or remove them by hand"
+        yield Line(Mark.NOTE, "disk", text)
 
 
 def check_database(home: Home, settings: NodeSettings) -> Iterator[Line]:
@@ -174,10 +183,12 @@ def check_database(home: Home, settings: NodeSettings) -> Iterator[Line]:
 def check_ports(home: Home, settings: NodeSettings) -> Iterator[Line]:
     """Say whether the node's own ports are free, or taken by the running node."""
     beats = last_beats(home)
-    for subject, role, host, port in (
-        ("reception", "receive", settings.reception.host, settings.reception.port),
-        ("web", "web", settings.web.host, settings.web.port),
-    ):
+    reception = settings.reception
+    ports = [("reception", "receive", reception.host, reception.port)] if reception.plaintext else []
+    if reception.tls is not None:
+        ports.append(("reception by TLS", "receive", reception.host, reception.tls.port))
+    ports.append(("web", "web", settings.web.host, settings.web.port))
+    for subject, role, host, port in ports:
         label = f"port {port} ({subject})"
         problem = _bind(host, port)
         if not problem:
@@ -203,6 +214,19 @@ def _bind(host: str, port: int) -> str:
     return ""
 
 
+def check_archives(settings: NodeSettings) -> Iterator[Line]:
+    """Ask every archive about a study that nobody has."""
+    for name, archive in settings.archives.items():
+        problems = archive_client.check(archive)
+        for problem in problems:
+            yield Line(Mark.FAIL, f"archive {name}", problem)
+        if not problems:
+            yield Line(Mark.OK, f"archive {name}", archive_client.describe(archive))
+
+
+_NO_NOTES = "It takes no Key Object Selections: a result that is withdrawn must be hidden there by hand, and is reported as parked"
+
+
 def check_destinations(settings: NodeSettings) -> Iterator[Line]:
     """Ask every destination whether it would take what rules would send."""
     for name, destination in settings.destinations.items():
@@ -219,6 +243,11 @@ def check_destinations(settings: NodeSettings) -> Iterator[Line]:
             problems = [str(error)]
         for problem in problems:
             yield Line(Mark.FAIL, f"destination {name}", problem)
+        if not problems and sop_classes and module.check(destination, (KEY_OBJECT_SELECTION,)):
+            yield Line(Mark.NOTE, f"destination {name}", _NO_NOTES)
+        if not problems and hasattr(module, "notes"):
+            for note in module.notes(destination):
+                yield Line(Mark.NOTE, f"destination {name}", note)
         if not problems:
             what = f" It takes {', '.join(roles)}." if roles else ""
             yield Line(Mark.OK, f"destination {name}", module.describe(destination) + what)

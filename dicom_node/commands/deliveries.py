@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from dicom_node.commands.database import opened
+from dicom_node.core.delivery import proof_words
 from dicom_node.core.errors import UsageError
 from dicom_node.delivery.step import list_deliveries, retry_dead
 from dicom_node.store.connect import reading
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action", nargs="?", choices=("list", "retry"), default="list", help="list (default), or retry given-up ones"
     )
-    parser.add_argument("delivery", nargs="*", help="with retry: delivery keys (dl_…); default: all that were given up")
+    parser.add_argument("delivery", nargs="*", help="with retry: delivery keys (dl_…), also of what was sent and is not proven; default: all that were given up")
     parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
     parser.add_argument("--state", action="append", default=[], help="only this state, e.g. dead, waiting, withheld")
     parser.add_argument("--destination", default="", help="only this destination")
@@ -44,12 +45,14 @@ def run(options: argparse.Namespace) -> int:
                 "next_attempt_utc",
                 "done_utc",
                 "detail",
+                "proof",
+                "proved_utc",
             )
-            print(json.dumps({name: getattr(row, name) for name in shown}, ensure_ascii=False))
+            words = {"proof_words": proof_words(row.state, row.proof, row.proof_detail)}
+            print(json.dumps({name: getattr(row, name) for name in shown} | words, ensure_ascii=False))
         else:
-            print(
-                f"{row.delivery_id}  {row.study_key}  {row.role:<24} -> {row.destination:<12} {row.state:<18} {row.detail}".rstrip()
-            )
+            said = "; ".join(text for text in (proof_words(row.state, row.proof, row.proof_detail), row.detail) if text)
+            print(f"{row.delivery_id}  {row.study_key}  {row.role:<24} -> {row.destination:<12} {row.state:<18} {said}".rstrip())
     return 0
 
 

@@ -197,12 +197,24 @@ destinations:
     # An overlay picture and a text report. Also possible, if PACS and viewers can show them: structured_report,
     # structured_report:ohif_text, structured_report:ohif_roi, lung_segmentation, saliency_segmentation, key_objects.
     outputs: [secondary_capture, text_report]
+    # What makes a result count as delivered: answer (the PACS said success), query (found in an archive afterwards) or
+    # commitment (the PACS takes responsibility for it). dicom-node check says whether the PACS offers commitment.
+    proof: answer
     # "Not analysed, because ...": none, sr (as a report, never as a picture) or all.
     refusals: sr
     # The models that come with the node have no outside evidence, so nothing of theirs is sent until this says true;
     # every result then prints UNVALIDATED MODEL.
     allow_unvalidated: false
 {others}
+retention:
+  # Received images are deleted this many days after their study was delivered, proven and left alone; their story stays.
+  # Remove the line to keep them for ever. dicom-node retention --dry-run lists what would go.
+  keep_days_after_delivery: 30
+
+disk:
+  # Below this much free space the node refuses images (0xA700, the sender tries again) rather than lose one.
+  refuse_free_gb: 1
+
 web:
   # The pages have no login yet: they can be opened on this machine only.
   host: 127.0.0.1

@@ -48,5 +48,6 @@ def told(story: dict[str, Any]) -> list[str]:
     if story["deliveries"]:
         lines.append("")
     for item in story["deliveries"]:
-        lines.append(f"{item['role']:<24} -> {item['destination']:<12} {item['state']:<18} {item['detail']}".rstrip())
+        said = "; ".join(text for text in (item["proof_words"], item["detail"]) if text)
+        lines.append(f"{item['role']:<24} -> {item['destination']:<12} {item['state']:<18} {said}".rstrip())
     return lines

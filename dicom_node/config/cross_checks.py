@@ -33,12 +33,14 @@ def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake
     destinations = _mapping(data.get("destinations"))
     for name, raw in destinations.items():
         yield from _outputs(("destinations", name, "outputs"), _mapping(raw).get("outputs"), raw, thorough=thorough)
+        yield from _proof(("destinations", name), _mapping(raw), _mapping(data.get("archives")))
     routing = _mapping(data.get("routing"))
     yield from _names(routing)
     for index, rule in enumerate(_list(routing.get("rules"))):
         if isinstance(rule, Mapping):
             yield from _rule(("routing", "rules", index), rule, destinations, thorough=thorough)
     yield from _pipelines(_mapping(_mapping(data.get("inference")).get("pipelines")), thorough=thorough)
+    yield from _archives(_mapping(data.get("archives")), _mapping(data.get("reception")), routing)
     yield from _ports(_mapping(data.get("reception")), _mapping(data.get("web")))
 
 
@@ -108,6 +110,15 @@ def _output(loc: Loc, written: str, output: ModuleType, carrier: ModuleType | No
         yield Mistake(loc, f"{_kind(written)} makes {makes}, but {kind} carries {takes}; send it to another destination.")
 
 
+def _proof(loc: Loc, destination: Mapping[str, Any], archives: Mapping[str, Any]) -> Iterator[Mistake]:
+    archive = destination.get("archive")
+    if isinstance(archive, str) and archive not in archives:
+        known = f"Known: {', '.join(archives)}." if archives else "None is configured: add it under archives."
+        yield Mistake((*loc, "archive"), f'there is no archive "{archive}". {known}{did_you_mean(archive, archives)}')
+    if destination.get("proof") == "query" and archive is None:
+        yield Mistake((*loc, "proof"), "proof is query, but the destination names no archive that could be asked; add archive.")
+
+
 def _taken_roles(destination: Any) -> list[str]:
     """Return what a destination takes: the outputs that are written, else the defaults of what its kind carries."""
     if destination_model(destination) is None:
@@ -132,8 +143,36 @@ def _pipelines(settings: Mapping[str, Any], *, thorough: bool) -> Iterator[Mista
                     yield Mistake((*loc, *plain.loc), plain.message, plain.at_key)
 
 
+def _archives(archives: Mapping[str, Any], reception: Mapping[str, Any], routing: Mapping[str, Any]) -> Iterator[Mistake]:
+    """An archive that sends by C-MOVE is a sender like any other: this node must admit it, and answer to the name it calls."""
+    peers = {_mapping(peer).get("ae_title") for peer in _list(reception.get("peers"))}
+    titles = _list(reception.get("ae_titles")) or ["AINODE"]
+    for name, archive in archives.items():
+        raw, loc = _mapping(archive), ("archives", name)
+        if raw.get("kind") != "dimse" or raw.get("retrieve", "c_move") != "c_move":
+            continue
+        sender, called = raw.get("ae_title"), raw.get("move_destination", "AINODE")
+        if isinstance(sender, str) and sender not in peers:
+            text = f'"{sender}" would send by C-MOVE and be rejected: add it to reception.peers, or set retrieve: c_get.'
+            yield Mistake((*loc, "ae_title"), text)
+        if called not in titles:
+            at: Loc = (*loc, "move_destination") if "move_destination" in raw else loc
+            text = f'C-MOVE would go to "{called}", which this node does not answer to; write one of reception.ae_titles.'
+            yield Mistake(at, f"{text} Known: {', '.join(map(str, titles))}.")
+    for index, rule in enumerate(_list(routing.get("rules"))):
+        wanted = _mapping(rule).get("incomplete")
+        if wanted in ("hold", "alert") and not archives:
+            text = f"incomplete is {wanted}, but no archive is configured that could tell; add one under archives, or delete it."
+            yield Mistake(("routing", "rules", index, "incomplete"), text)
+
+
 def _ports(reception: Mapping[str, Any], web: Mapping[str, Any]) -> Iterator[Mistake]:
     ours, pages = str(reception.get("port", 11112)).strip(), str(web.get("port", 8080)).strip()
+    if isinstance(reception.get("tls"), Mapping):
+        encrypted = str(reception["tls"].get("port", 2762)).strip()
+        if encrypted != "0" and encrypted in (ours, pages):
+            text = f"port {encrypted} is taken twice; plain DICOM, DICOM over TLS and web each need one of their own."
+            yield Mistake(("reception", "tls", "port") if "port" in reception["tls"] else ("reception", "tls"), text)
     if ours == pages and ours != "0":
         loc: Loc = ("web", "port") if "port" in web else ("reception", "port")
         yield Mistake(loc, f"port {ours} is taken twice, by reception and by web; choose another for one of them.")

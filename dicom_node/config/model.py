@@ -21,17 +21,20 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from dicom_node.archive.settings import ArchiveSettings
 from dicom_node.config.cross_checks import cross_checks
 from dicom_node.config.document import Mistake
 from dicom_node.config.fields import destination_model
 from dicom_node.config.sentences import mistake
 from dicom_node.delivery.settings import DestinationSettings
+from dicom_node.engine.settings import WorkSettings
 from dicom_node.inference.settings import InferenceSettings
+from dicom_node.orders.settings import GuardSettings, OrdersSettings
 from dicom_node.plugins import known_kinds, unknown_kind
 from dicom_node.reception.settings import ReceptionSettings
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.routing.settings import RoutingSettings
-from dicom_node.studies.settings import StudiesSettings
+from dicom_node.studies.settings import DiskSettings, RetentionSettings, StudiesSettings
 from dicom_node.web.settings import WebSettings
 
 _OFFSET = re.compile(r"^([+-]0\d|[+-]1[01]|\+1[23]):?[0-5]\d$|^[+-]12:?00$|^\+14:?00$")
@@ -81,10 +84,18 @@ class NodeSettings(BaseModel):
     studies: StudiesSettings = Field(default=StudiesSettings(), description="When a study is complete.")
     routing: RoutingSettings = Field(default=RoutingSettings(), description="Which studies are analysed, by which pipeline.")
     inference: InferenceSettings = Field(default=InferenceSettings(), description="How pipelines run.")
+    work: WorkSettings = Field(default=WorkSettings(), description="How workers share the work, on one machine or several.")
     results: ResultsSettings = Field(default=ResultsSettings(), description="What results look like.")
+    archives: dict[str, ArchiveSettings] = Field(
+        default_factory=dict, description="Archives that may be asked whether a study is whole, by a name that you choose."
+    )
     destinations: dict[str, SerializeAsAny[DestinationSettings]] = Field(
         default_factory=dict, description="Where results go, by a name that rules use."
     )
+    orders: OrdersSettings = Field(default=OrdersSettings(), description="What the hospital's messages (HL7 v2) tell the node.")
+    guard: GuardSettings = Field(default=GuardSettings(), description="Before results leave: whose study is it now?")
+    disk: DiskSettings = Field(default=DiskSettings(), description="When the disk is too full.")
+    retention: RetentionSettings = Field(default=RetentionSettings(), description="When received images and old records are deleted.")
     web: WebSettings = Field(default=WebSettings(), description="The node's own pages.")
 
     @model_validator(mode="wrap")

@@ -60,6 +60,12 @@ _ALL = (
     _own("changed_pixels", "An image came again with other pixels under the same UID."),
     _own("study_too_old", "Study is older than the rule allows."),
     _own("study_date_unknown", "Study date missing or unreadable."),
+    _own("images_deleted", "Images of the study were deleted by retention."),
+    _own("images_rejected", "The department rejected the images."),
+    _own("patient_merged", "The hospital merged this patient with another since the images were made."),
+    _own("patient_changed_in_pacs", "The archive has the study under another patient."),
+    _own("accession_changed_in_pacs", "The archive has the study under another accession number."),
+    _own("incomplete_study", "Images that the archive lists did not arrive."),
     _own("no_rule", "No routing rule matched."),
     _own("hold_rule", "A hold rule matched."),
     _own("opted_out", "Patient opted out."),
@@ -70,6 +76,11 @@ REASONS: dict[str, Reason] = {reason.key: reason for reason in _ALL}
 
 #: Holds that only a person ends; any other is a routing decision, which the next arrival may change.
 PERSON_DECIDES = frozenset(("patient_conflict", "changed_pixels"))
+#: Holds that end when the images come again with a corrected header, or when a person ends them. Nothing leaves before.
+WAITS_FOR_CORRECTION = frozenset(("patient_merged", "patient_changed_in_pacs", "accession_changed_in_pacs"))
+
+#: A hold that the next arrival ends, or a person.
+INCOMPLETE = "incomplete_study"
 
 
 def reason(key: str) -> Reason:

@@ -9,6 +9,7 @@
     │   ├── AssociationRejected
     │   ├── DimseFailure       carries the status
     │   ├── PeerTimeout
+    │   │   └── PeerUnreachable   no connection: nothing was sent
     │   ├── Hl7Nack
     │   └── HttpFailure
     ├── StudyError             the images cannot be used
@@ -78,6 +79,25 @@ class PeerTimeout(PeerError):
     """The peer did not answer in time, or could not be reached."""
 
 
+class TlsFailure(PeerError):
+    """No encrypted connection came about, or our own files for it cannot be used. Tried again: certificates get renewed.
+
+    Parameters
+    ----------
+    code
+        Why: ``no_certificate``, ``unknown_ca``, ``expired``, ``protocol_version``, ``plaintext``, ``refused_by_peer``,
+        ``own_files`` and others of ``dicom_node/network/tls_words.py``.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PeerUnreachable(PeerTimeout):
+    """No connection came about: the peer has nothing of what was to be sent."""
+
+
 class Hl7Nack(PeerError):
     """The peer answered AE, AR, CE or CR (HL7 v2.5.1, 2.9)."""
 
@@ -144,5 +164,11 @@ class PipelineError(NodeError):
 
 class StoreError(NodeError):
     """The disk or the database failed."""
+
+    temporary = True
+
+
+class DeviceError(NodeError):
+    """The GPU that was asked for cannot be used: runs wait, nothing is run on the CPU instead."""
 
     temporary = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import unicodedata
 import uuid
 
 #: Fixed for this product: every UID that the node derives lies under it (UUIDv5 in the 2.25 arc, PS3.5 B.2).
@@ -43,6 +44,16 @@ def check_ae_title(value: str) -> str:
     if "\\" in title or any(not 32 <= ord(c) < 127 for c in title):
         raise ValueError(f"{title!r} holds a character that an AE title must not have (PS3.5, VR AE)")
     return title
+
+
+def plain(text: str) -> str:
+    """Return an identifier or name as it is compared: compatibility forms folded, case folded, blanks made single."""
+    return " ".join(unicodedata.normalize("NFKC", str.__str__(text)).casefold().split())
+
+
+def patient_key(patient_id: str, issuer: str = "") -> str:
+    """Join a Patient ID and who issued it (empty: unknown) as the tables of patients have them: ``id|issuer``, as compared."""
+    return "|".join(plain(part).replace("|", "%7c") for part in (patient_id, issuer))
 
 
 def derived_uid(*parts: str) -> str:

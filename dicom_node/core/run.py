@@ -21,12 +21,35 @@ class Release(enum.StrEnum):
     AT_ONCE = "at_once"  # sent when built
 
 
+class AfterReport(enum.StrEnum):
+    """What becomes of a result when the radiologist's final report is known (CLINIC.md 1)."""
+
+    HOLD = "hold"  # nothing is sent; it stands on the list of discrepancies
+    QUIET = "quiet"  # stored in the archive, without message and without flag
+
+
 class Priority(enum.IntEnum):
     """Order in every queue: smaller is sooner."""
 
     STAT = 1
     URGENT = 5
     ROUTINE = 10
+
+
+_YEAR_2026 = 1_767_225_600
+_SPAN = 1 << 29  # seconds: seventeen years
+
+
+def place_in_queue(priority: Priority, requested_utc: float) -> int:
+    """Return a number by which runs are taken, the smallest first: STAT before urgent before routine.
+
+    Of several STAT runs the newest is first: after an outage the patient who is here now comes before those of the night. Of all
+    others the oldest is first. At most 1.7e9: queues count to 2**31 - 1.
+    """
+    age = min(max(0, int(requested_utc) - _YEAR_2026), _SPAN - 1)
+    if priority is Priority.STAT:
+        return _SPAN - age
+    return (1 if priority is Priority.URGENT else 2) * _SPAN + 1 + age
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,8 @@ class RunRequest:
     requested_at: dt.datetime  # the run's time stamp: every created object carries it; aware
     bundles: dict[str, str] = field(default_factory=dict)  # bundle name -> folder
     predecessor: str = ""  # run key of the result that this one replaces
+    after_report: AfterReport = AfterReport.HOLD
+    incomplete: str = ""  # one sentence: what the archive lists and had not arrived
 
 
 def run_key(

@@ -70,11 +70,11 @@ class HeaderFacts:
     # ours?
     made_by_this_node: bool = False  # Contributing equipment or equipment module names this product
     references: tuple[str, ...] = ()  # SOP Instance UIDs that a KOS, PR or SR names
+    document_title: str = ""  # code value of a KOS' or SR's title (Concept Name Code Sequence of the root)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the database (identifying values revealed: the row lies beside the image)."""
-        plain = dataclasses.asdict(self)
-        return {k: _reveal(v) for k, v in plain.items()}
+        return {name: _reveal(value) for name, value in vars(self).items()}  # asdict would copy every value, for every object
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> HeaderFacts:

@@ -140,6 +140,28 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]
     return None if same else made
 
 
+def withdrawn(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json] = ()) -> Json | None:
+    """Return the transaction that takes back what the server holds of a result; it creates nothing.
+
+    Resources that the server does not hold are left out, and so are the references to them. Parameters and errors are those of
+    ``fitted``; ``None`` when nothing is left to write.
+    """
+    there = {position for position, resources in held.items() if resources}
+    if not there:
+        return None
+    absent = {bundle["entry"][position]["fullUrl"] for position in held if position not in there}
+    kept = [(position, entry) for position, entry in enumerate(bundle["entry"]) if position in there or position not in held]
+    made = copy.deepcopy({**bundle, "entry": [entry for _, entry in kept]})
+    for entry in made["entry"]:
+        for name in ("result", "hasMember"):
+            if name in entry["resource"]:
+                entry["resource"][name] = [r for r in entry["resource"][name] if r["reference"] not in absent]
+                if not entry["resource"][name]:
+                    del entry["resource"][name]
+    places = {old: new for new, (old, _) in enumerate(kept)}
+    return fitted(made, {places[position]: held[position] for position in there}, dropped)
+
+
 def not_written(sent: Json, answer: Json) -> list[str]:
     """Return what of a transaction the server did not do as asked, one status a line; empty when all was written.
 

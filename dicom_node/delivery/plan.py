@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
-from dicom_node.core.delivery import DeliveryState
-from dicom_node.core.run import Release, RunRequest
+from dicom_node.core.delivery import REPORTED, DeliveryState
+from dicom_node.core.run import AfterReport, Release, RunRequest
 from dicom_node.delivery.settings import DestinationSettings, Refusals
 
 #: What a destination gets that names no outputs, by what it can carry. For a PACS: the overlay and one report.
@@ -61,7 +61,12 @@ def roles_wanted(rule_outputs: Sequence[str], destinations: Iterable[Destination
 
 
 def plan(
-    run: RunRequest, evidence: str, artifacts: Iterable[Artifact], destinations: Mapping[str, Destination]
+    run: RunRequest,
+    evidence: str,
+    artifacts: Iterable[Artifact],
+    destinations: Mapping[str, Destination],
+    *,
+    reported: bool = False,
 ) -> tuple[PlannedDelivery, ...]:
     """Return every delivery of a run's artifacts, to be sent or withheld; what a destination does not take is not in the list.
 
@@ -71,6 +76,8 @@ def plan(
         Evidence of the deciding bundle: ``demo``, ``internal`` or ``external``. Whatever is not ``external`` is held to be less.
     destinations
         Those of the run, by name.
+    reported
+        The radiologist's final report is known.
     """
     built = tuple(artifacts)
     planned = []
@@ -78,9 +85,17 @@ def plan(
         for artifact in built:
             if artifact.role in destination.roles and _narrowed(artifact.role, run.outputs):
                 detail = _withheld_because(run, evidence, artifact, destination)
+                if reported and not detail:
+                    detail = too_late(run.after_report, artifact.kind, artifact.media_type)
                 state = DeliveryState.WITHHELD if detail else DeliveryState.QUEUED
                 planned.append(PlannedDelivery(artifact.role, name, state, detail))
     return tuple(planned)
+
+
+def too_late(after_report: AfterReport, kind: str, media_type: str) -> str:
+    """Return why something is not sent once the final report is known; ``""`` for what is sent all the same."""
+    disturbs = media_type == HL7 or kind == "key_objects"
+    return REPORTED if after_report is AfterReport.HOLD or disturbs else ""
 
 
 def _narrowed(role: str, rule_outputs: Sequence[str]) -> bool:

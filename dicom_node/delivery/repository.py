@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.identifiers import short_key
-from dicom_node.core.run import Priority
-from dicom_node.store.tables import artifact, delivery, run
+from dicom_node.core.run import AfterReport, Priority
+from dicom_node.store.tables import artifact, delivery, run, study
 
 #: Not sent yet, and perhaps to be sent.
 OPEN = (DeliveryState.WITHHELD, DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.DEAD)
@@ -36,8 +36,15 @@ class Delivery(NamedTuple):
     refusal: bool
     storage_key: str
     sha256: str
+    proof: str
+    proved_utc: float | None
+    proof_attempt: int
+    proof_detail: str
+    begun_utc: float | None
+    run_state: str
     priority: int
     study_revision: int  # of the study, when the run was requested
+    after_report: AfterReport
 
     @property
     def kind(self) -> str:
@@ -57,6 +64,12 @@ def _query() -> sa.Select[Any]:
         a.refusal,
         a.storage_key,
         a.sha256,
+        d.proof,
+        d.proved_utc,
+        d.proof_attempt,
+        d.proof_detail,
+        d.begun_utc,
+        run.c.state,
         run.c.request,
     ]
     joined = delivery.join(artifact, d.artifact_id == a.artifact_id).join(run, d.run_key == run.c.run_key)
@@ -65,7 +78,9 @@ def _query() -> sa.Select[Any]:
 
 def _row(row: sa.Row[Any]) -> Delivery:
     request = row[-1] or {}
-    return Delivery._make([*row[:-1], int(request.get("priority", Priority.ROUTINE)), int(request.get("study_revision", 1))])
+    after_report = AfterReport(request.get("after_report", AfterReport.HOLD.value))
+    priority, revision = int(request.get("priority", Priority.ROUTINE)), int(request.get("study_revision", 1))
+    return Delivery._make([*row[:-1], priority, revision, after_report])
 
 
 def load(connection: sa.Connection, delivery_id: str) -> Delivery:
@@ -122,6 +137,39 @@ def update(connection: sa.Connection, delivery_id: str, **values: Any) -> None:
     connection.execute(sa.update(delivery).where(delivery.c.delivery_id == delivery_id).values(**values))
 
 
+def begin(connection: sa.Connection, delivery_id: str, attempt: int, now_utc: float) -> bool:
+    """Write that the peer may have it from now on; False when the row was settled, cancelled or taken by another attempt."""
+    d = delivery.c
+    states = [str(DeliveryState.QUEUED), str(DeliveryState.WAITING)]
+    query = sa.update(delivery).where(d.delivery_id == delivery_id, d.attempt == attempt, d.state.in_(states))
+    return connection.execute(query.values(begun_utc=sa.func.coalesce(d.begun_utc, now_utc))).rowcount > 0
+
+
+def of_run(connection: sa.Connection, run_key: str) -> list[Delivery]:
+    """Return the deliveries of one run, oldest first."""
+    return [_row(row) for row in connection.execute(_query().where(delivery.c.run_key == run_key))]
+
+
+def study_revision(connection: sa.Connection, run_key: str) -> int:
+    """Return the revision of the study that a run was requested for."""
+    request = connection.execute(sa.select(run.c.request).where(run.c.run_key == run_key)).scalar_one()
+    return int(request.get("study_revision", 1))
+
+
+def updated_by_later(connection: sa.Connection, of: Delivery) -> bool:
+    """Say whether a later run on the same revision of the study sends to the same destination what updates this in place."""
+    this = connection.execute(sa.select(run.c.pipeline, run.c.revision).where(run.c.run_key == of.run_key)).one()
+    query = _query().where(
+        run.c.study_key == of.study_key,
+        run.c.pipeline == this.pipeline,
+        run.c.revision > this.revision,
+        delivery.c.destination == of.destination,
+        artifact.c.media_type == of.media_type,
+        delivery.c.state.not_in((str(DeliveryState.WITHHELD), str(DeliveryState.CANCELLED))),
+    )
+    return any(_row(row).study_revision == of.study_revision for row in connection.execute(query))
+
+
 def open_before(connection: sa.Connection, study_key: str, pipeline: str, revision: int) -> list[Delivery]:
     """Return unsent deliveries of earlier revisions of the same pipeline on the same study."""
     query = _query().where(
@@ -141,3 +189,24 @@ def has_later(connection: sa.Connection, study_key: str, pipeline: str, revision
         .where(run.c.study_key == study_key, run.c.pipeline == pipeline, run.c.revision > revision)
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def unproven(connection: sa.Connection, destination: str, due_utc: float, near_utc: float) -> dict[str, list[Delivery]]:
+    """Return what was sent there and is to be asked for, by study.
+
+    Of a study with anything due at ``due_utc``, all is taken that is due until ``near_utc``: what was sent together is asked for
+    together.
+    """
+    waiting = delivery.c.state == str(DeliveryState.SENT), delivery.c.destination == destination
+    due = sa.select(delivery.c.study_key).where(*waiting, delivery.c.next_attempt_utc <= due_utc)
+    rows = connection.execute(_query().where(*waiting, delivery.c.next_attempt_utc <= near_utc, delivery.c.study_key.in_(due)))
+    found: dict[str, list[Delivery]] = {}
+    for row in rows:
+        item = _row(row)
+        found.setdefault(item.study_key, []).append(item)
+    return found
+
+
+def study_uid(connection: sa.Connection, study_key: str) -> str:
+    """Return the Study Instance UID that an archive knows the study by."""
+    return str(connection.execute(sa.select(study.c.study_instance_uid).where(study.c.study_key == study_key)).scalar_one())

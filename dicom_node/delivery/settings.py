@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -37,3 +37,36 @@ class DestinationSettings(BaseModel):
     max_concurrent: int = Field(default=2, ge=1, description="Attempts at once to this destination.")
     timeout_seconds: float = Field(default=30, gt=0, description="Longest wait for the peer's answer.")
     patience_hours: float = Field(default=72, gt=0, description="Temporary failures are tried again for this long, then parked.")
+
+
+class ArchivingSettings(DestinationSettings):
+    """Destinations that can be asked whether they keep what they took. ``delivered`` is shown only with the proof named here."""
+
+    proof: Literal["answer", "query", "commitment"] = Field(
+        default="answer",
+        description="What makes a result count as delivered: answer = the peer's success status; query = found in the archive "
+        "afterwards; commitment = the archive takes responsibility for it (storage commitment). Default answer: every PACS "
+        "gives one. `check` says where the PACS offers more.",
+    )
+    archive: str | None = Field(
+        default=None,
+        description="Name under archives that is asked for the objects: needed for proof: query, and the second choice where "
+        "commitment cannot be had.",
+    )
+    proof_after_seconds: float = Field(
+        default=5,
+        ge=0,
+        description="Seconds between sending and asking for the proof; doubled each time the archive does not show the object. "
+        "Default 5: an archive writes its index a little later, and the objects of a study are asked for together.",
+    )
+    proof_tries: int = Field(
+        default=5,
+        ge=1,
+        description="How often the proof is asked for. An object that the archive does not keep is sent again that often, then "
+        "parked. An archive that only stays silent is asked on, once a day. Default 5.",
+    )
+    proof_otherwise: Literal["unproven", "answer"] = Field(
+        default="unproven",
+        description="When the peer can give no such proof at all: unproven = the delivery stays \"sent, not proven\" and nothing "
+        "of the study is deleted; answer = its success status counts. Default unproven: nothing is called delivered that is not.",
+    )

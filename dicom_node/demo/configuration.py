@@ -32,6 +32,7 @@ routing:
       policy: screening
       release: at_once          # the default is silent
       max_study_age_hours: 1000000   # the sample radiograph is from 2004; the default of 48 would hold it
+      max_flag_age_hours: 1000000    # likewise: the default of 24 would send it without a flag
       destinations: [pacs, fhir, ris]
 
 destinations:

@@ -14,6 +14,7 @@ from pydicom import config
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.sequence import Sequence
 from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
@@ -28,6 +29,7 @@ ODD = (
     EOFError,
     RecursionError,
     struct.error,
+    BytesLengthException,
 )
 #: Without a character set the repertoire is ASCII; a byte beyond it is shown as Latin 1 has it, as pydicom does.
 DEFAULT_ENCODINGS = ("iso8859",)
@@ -39,7 +41,7 @@ def element_of(dataset: Dataset, keyword: str) -> Any:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     try:
-        return dataset.get_item(tag)
+        return dataset.get_item(tag, keep_deferred=True)
     except ODD:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import zlib
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from dicom_node.core.errors import StudyError
 from dicom_node.imaging.element_values import ODD
 
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
-#: A deflated header that grows beyond this is refused: a few kilobytes can unpack to anything.
-MAX_INFLATED_BYTES = 1 << 29
+#: So much of a deflated object is unpacked, and its header must lie within: a few kilobytes can unpack to anything.
+MAX_INFLATED_BYTES = 1 << 26
+#: A header is read in pieces, about two an element. Bytes that fall into more (a megabyte of zeros is 131072 elements) are none.
+MAX_READS = 1_000_000
 
 
 class Header(NamedTuple):
@@ -31,16 +34,22 @@ class Header(NamedTuple):
     truncated: bool
 
 
-def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
+def read_header(data: bytes | mmap.mmap, transfer_syntax_uid: str) -> Header:
     """Read an encoded data set (no file meta) up to the pixel data; nothing is decoded.
+
+    Parameters
+    ----------
+    data
+        The bytes; or a mapped file, read from where it stands, of which only the header comes into memory.
 
     Raises
     ------
     StudyError
         The bytes are not a data set in this transfer syntax.
     """
+    more = False
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        data = _inflate(data)
+        data, more = _inflate(data if isinstance(data, bytes) else data.read(MAX_INFLATED_BYTES))
     implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     little = transfer_syntax_uid != ExplicitVRBigEndian
     stopped_at: list[tuple[int, int]] = []
@@ -51,34 +60,52 @@ def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
             return True
         return False
 
-    stream = io.BytesIO(data)
+    stream = _Bounded(data if isinstance(data, mmap.mmap) else io.BytesIO(data))
     try:
         dataset = read_dataset(stream, implicit, little, stop_when=at_pixels)
     except ODD as error:
         raise StudyError("The object is not valid DICOM: its header cannot be read.") from error
     except OSError as error:
         raise StudyError("The object is not valid DICOM: its header ends too early.") from error
+    if more and not stopped_at:
+        raise StudyError("The deflated object unpacks to more than this node takes.")
     has_pixels = bool(stopped_at) and stopped_at[0][0] >> 16 == 0x7FE0 and stopped_at[0][1] != 0
     return Header(dataset, has_pixels, not stopped_at and _ends_early(dataset, data))
 
 
-def _inflate(data: bytes) -> bytes:
+class _Bounded:
+    """A stream that may be asked only so often: whoever sends millions of elements must not hold the processor for minutes."""
+
+    def __init__(self, stream: io.BytesIO | mmap.mmap) -> None:
+        self._stream = stream
+        self._left = MAX_READS
+        self.tell = stream.tell
+        self.seek = stream.seek
+
+    def read(self, count: int) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise StudyError("The object is not valid DICOM: its header does not end.")
+        return self._stream.read(count)
+
+
+def _inflate(data: bytes) -> tuple[bytes, bool]:
+    """Return the beginning of what was deflated, and whether there is more."""
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)  # PS3.5 A.5: no zlib header
     try:
         plain = unpacker.decompress(data, MAX_INFLATED_BYTES)
     except zlib.error as error:
         raise StudyError("The deflated object is damaged: it cannot be unpacked.") from error
-    if unpacker.unconsumed_tail:
-        raise StudyError("The deflated object unpacks to more than this node takes.")
-    return plain
+    return plain, bool(unpacker.unconsumed_tail)
 
 
-def _ends_early(dataset: Dataset, data: bytes) -> bool:
+def _ends_early(dataset: Dataset, data: bytes | mmap.mmap) -> bool:
     """Say whether the bytes stop inside an element.
 
     A cut between two elements of the same level cannot be seen; missing UIDs or pixels tell it later.
     """
-    elements = [dataset.get_item(tag) for tag in dataset.keys()]  # noqa: SIM118  # iterating the data set itself would convert values
+    # iterating the data set itself, or asking for an empty element without keep_deferred, would convert values
+    elements = [dataset.get_item(tag, keep_deferred=True) for tag in dataset.keys()]  # noqa: SIM118
     if not elements:
         return True
     last = max(elements, key=lambda e: (e.value_tell if isinstance(e, RawDataElement) else e.file_tell) or 0)

@@ -158,6 +158,7 @@ def read_facts(dataset: Dataset, *, has_pixel_data: bool | None = None) -> Heade
         imager_pixel_spacing_mm=decimals(dataset, "ImagerPixelSpacing"),
         made_by_this_node=one("ManufacturerModelName") == PRODUCT_NAME,
         references=_references(dataset),
+        document_title=next(iter(_codes(dataset, "ConceptNameCodeSequence")), ""),
     )
 
 

@@ -6,6 +6,7 @@ wrapped, so none is cut off at any size.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dicom_node.core.findings import probability_text
+from dicom_node.core.findings import Spread, probability_text
 
 #: Longest side of the image within the picture; a source that is smaller is never enlarged.
 MAX_SIDE = 1600
@@ -82,7 +83,7 @@ class Overlay:
 def draw_overlay(
     gray: NDArray[np.float32],
     caption: Caption,
-    saliency: NDArray[np.float32] | None = None,
+    saliency: NDArray[np.float32] | Spread | None = None,
     lungs: NDArray[np.uint8] | None = None,
     max_side: int = MAX_SIDE,
 ) -> Overlay:
@@ -112,11 +113,15 @@ def draw_overlay(
             raise ValueError(f"{name} has shape {other.shape}, the image {gray.shape}")
     ratio = min(1.0, max_side / max(rows, columns))
     size = (max(1, round(columns * ratio)), max(1, round(rows * ratio)))
-    image = _coloured(gray, saliency, lungs, size)
+    if isinstance(saliency, Spread):
+        seen: NDArray[np.float32] | None = saliency.sampled(size[1], size[0])
+    else:
+        seen = None if saliency is None else cv2.resize(saliency, size, interpolation=cv2.INTER_AREA)
+    image = _coloured(gray, seen, lungs, size)
     width = max(MIN_WIDTH, size[0])
     top = _top_band(caption, width)
     bottom = _bottom_band(
-        caption, width, has_map=saliency is not None, has_evidence=_has_evidence(saliency), has_lungs=lungs is not None
+        caption, width, has_map=seen is not None, has_evidence=_has_evidence(seen), has_lungs=lungs is not None
     )
     left = (width - size[0]) // 2
     picture = np.full((top.shape[0] + size[1] + bottom.shape[0], width, 3), 0, np.uint8)
@@ -130,14 +135,14 @@ def _has_evidence(saliency: NDArray[np.float32] | None) -> bool:
     return saliency is not None and float(saliency.max(initial=0.0)) > 0
 
 
-def _wash_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return colour (256, 3) and opacity (256, 1) by share of the map's maximum.
+def _wash_table() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return colour (1, 256, 3) and opacity (256,) by share of the map's maximum.
 
     The wash begins softly at the first level, and stays thin: anatomy shows through it.
     """
     share = np.linspace(0, 1, 256)
     colour = np.stack([np.interp(share, LEVELS, channel) for channel in zip(*_RAMP, strict=True)], axis=-1)
-    return colour.astype(np.float32), np.interp(share, LEVELS, (0.0, 0.24, 0.38)).astype(np.float32)[:, None]
+    return np.round(colour).astype(np.uint8)[None], np.interp(share, LEVELS, (0.0, 0.24, 0.38)).astype(np.float32)
 
 
 _WASH = _wash_table()
@@ -146,19 +151,18 @@ _WASH = _wash_table()
 def _coloured(
     gray: NDArray[np.float32], saliency: NDArray[np.float32] | None, lungs: NDArray[np.uint8] | None, size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Return the image with its wash and outlines: uint8 (size[1], size[0], 3)."""
-    small = cv2.resize(np.clip(gray, 0, 1), size, interpolation=cv2.INTER_AREA)
-    rgb = np.repeat((small * np.float32(255))[:, :, None], 3, axis=2)
+    """Return the image with its wash and outlines: uint8 (size[1], size[0], 3); ``saliency`` is of that size."""
+    small = np.clip(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), 0, 1)
+    picture = cv2.cvtColor((small * np.float32(255) + np.float32(0.5)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     thickness = max(1, round(max(size) / 800))
     relative = None
     if saliency is not None and _has_evidence(saliency):
-        relative = cv2.resize(saliency / np.float32(saliency.max()), size, interpolation=cv2.INTER_AREA)
+        relative = saliency / np.float32(saliency.max())
         shade = np.clip(relative * 255 + 0.5, 0, 255).astype(np.uint8)  # 256 shades are more than an eye tells apart in a thin wash
-        colour, alpha = _WASH[0][shade], _WASH[1][shade]
-        rgb += (colour - rgb) * alpha
-    picture = np.ascontiguousarray(np.clip(rgb + 0.5, 0, 255).astype(np.uint8))
+        alpha = cv2.LUT(shade, _WASH[1])
+        picture = cv2.blendLinear(picture, cv2.LUT(cv2.cvtColor(shade, cv2.COLOR_GRAY2RGB), _WASH[0]), 1 - alpha, alpha)
     if lungs is not None:
-        mask = (cv2.resize(lungs.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5).astype(np.uint8)
+        mask = (cv2.resize(lungs * np.uint8(254), size, interpolation=cv2.INTER_AREA) >= 127).astype(np.uint8)
         _outline(picture, mask, _LUNG, thickness)
     if relative is not None:
         _outline(picture, (relative >= LEVELS[1]).astype(np.uint8), _RAMP[1], thickness)
@@ -174,6 +178,12 @@ def _outline(picture: NDArray[np.uint8], mask: NDArray[np.uint8], colour: Colour
 # --- the bands ---------------------------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=64)
+def _font(size: float) -> Any:
+    """Return the font; made once a size, for reading it takes longer than writing a line with it."""
+    return ImageFont.load_default(size=size)
+
+
 class _Band:
     """A strip of fixed width that grows downward as things are put on it."""
 
@@ -186,7 +196,7 @@ class _Band:
         self.draw = ImageDraw.Draw(self._image)
 
     def font(self, size: float = 1.0) -> Any:
-        return ImageFont.load_default(size=self.unit * size)
+        return _font(self.unit * size)
 
     def room(self, height: float) -> None:
         """Make sure that ``height`` more pixels fit."""

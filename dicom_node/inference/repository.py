@@ -10,10 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicom_node.core.findings import NotRead
-from dicom_node.core.run import Priority, Release, RunRequest
-from dicom_node.store.tables import run
+from dicom_node.core.run import AfterReport, Priority, Release, RunRequest
+from dicom_node.store.tables import run, study
 
 ACTIVE = ("queued", "running")
+ANSWERED = ("analysed", "not_analysed")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class StoredRun:
     crashes: int
     study_revision: int
     settings: dict[str, Any]  # what the rule sets for the pipeline
+    no_flag: str | None = None  # why the result goes out without a flag; empty: it may flag; None: not decided yet
 
 
 def insert_run(
@@ -64,6 +66,8 @@ def insert_run(
                 "outputs": list(request.outputs),
                 "bundles": request.bundles,
                 "predecessor": request.predecessor,
+                "incomplete": request.incomplete,
+                "after_report": request.after_report.value,
                 "read": list(read),
                 "not_read": [[n.sop_instance_uid, n.reason, n.detail] for n in not_read],
                 "refusal": refusal,
@@ -85,7 +89,10 @@ def load_run(connection: sa.Connection, run_key: str) -> StoredRun:
 
 
 def latest_run(connection: sa.Connection, study_key: str, pipeline: str) -> StoredRun | None:
-    """Return the run of the highest revision that counts: cancelled and unchanged ones do not."""
+    """Return the run of the highest revision that counts: cancelled and unchanged ones do not.
+
+    A withdrawn one does: what a person took back is not given again because a lateral arrives late.
+    """
     query = (
         sa.select(run)
         .where(run.c.study_key == study_key, run.c.pipeline == pipeline, run.c.state.not_in(("cancelled", "unchanged")))
@@ -130,6 +137,50 @@ def finish_run(connection: sa.Connection, run_key: str, state: str, summary: dic
     )
 
 
+def stale_runs(connection: sa.Connection, study_key: str = "") -> list[StoredRun]:
+    """Return runs, of one study or of all, that wait, work or have answered for a revision of their study that is over."""
+    query = (
+        sa.select(run)
+        .join(study, study.c.study_key == run.c.study_key)
+        .where(run.c.state.in_((*ACTIVE, *ANSWERED)), study.c.revision > 1)
+        .where(run.c.request["study_revision"].as_integer() != study.c.revision)
+        .order_by(run.c.requested_utc, run.c.run_key)
+    )
+    if study_key:
+        query = query.where(run.c.study_key == study_key)
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def answered_runs(connection: sa.Connection, study_key: str) -> list[StoredRun]:
+    """Return the study's runs that have given an answer that stands, oldest first."""
+    query = sa.select(run).where(run.c.study_key == study_key, run.c.state.in_(ANSWERED)).order_by(run.c.requested_utc)
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def withdraw_run(connection: sa.Connection, run_key: str, cause: str, at_utc: float) -> bool:
+    """Mark an answered run as withdrawn; what it said stays readable. False when there is nothing (more) to withdraw."""
+    row = connection.execute(sa.select(run.c.summary).where(run.c.run_key == run_key, run.c.state.in_(ANSWERED))).first()
+    if row is None:
+        return False
+    summary = {**(row.summary or {}), "withdrawn": {"cause": cause, "at_utc": at_utc}}
+    query = sa.update(run).where(run.c.run_key == run_key, run.c.state.in_(ANSWERED)).values(state="withdrawn", summary=summary)
+    return connection.execute(query).rowcount > 0
+
+
+def flags_since(connection: sa.Connection, rule: str, since_utc: float) -> int:
+    """Return how many results of a rule were allowed to flag since then, of runs requested within the last days."""
+    flagged_at = run.c.request["flagged_utc"].as_float()
+    query = sa.select(sa.func.count()).where(run.c.rule == rule, run.c.requested_utc > since_utc - 3 * 86400, flagged_at >= since_utc)
+    return int(connection.execute(query).scalar_one())
+
+
+def decide_flag(connection: sa.Connection, run_key: str, no_flag: str, now_utc: float) -> None:
+    """Write whether a positive result may flag: once, so that building it again gives the same bytes."""
+    request = connection.execute(sa.select(run.c.request).where(run.c.run_key == run_key).with_for_update()).scalar_one()
+    decided = {"no_flag": no_flag, "flagged_utc": None if no_flag else now_utc}
+    connection.execute(sa.update(run).where(run.c.run_key == run_key).values(request={**request, **decided}))
+
+
 def unfinished_runs(connection: sa.Connection) -> list[StoredRun]:
     """Return the runs that are queued or running, the most urgent and oldest first."""
     rows = connection.execute(sa.select(run).where(run.c.state.in_(ACTIVE)).order_by(run.c.requested_utc)).all()
@@ -153,6 +204,8 @@ def _stored(row: sa.Row[Any]) -> StoredRun:
         requested_at=dt.datetime.fromtimestamp(row.requested_utc, dt.UTC),
         bundles=data["bundles"],
         predecessor=data["predecessor"],
+        incomplete=data.get("incomplete", ""),
+        after_report=AfterReport(data.get("after_report", AfterReport.HOLD.value)),
     )
     return StoredRun(
         request=request,
@@ -164,4 +217,5 @@ def _stored(row: sa.Row[Any]) -> StoredRun:
         crashes=row.crashes,
         study_revision=data["study_revision"],
         settings=data["settings"],
+        no_flag=data.get("no_flag"),
     )

@@ -1,172 +1,223 @@
-"""Runs a pipeline in a child process: a crash of a decoder or of the GPU library is an exception here, and a time limit holds."""
+"""Runs pipelines in a child process: a crash of a decoder or of the GPU library is an exception here, and a time limit holds."""
 
 from __future__ import annotations
 
 import multiprocessing
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-import models.bundle
-from dicom_node.core.errors import BundleError, NodeError, PipelineError, StoreError, StudyError
-from dicom_node.core.findings import Abstention, Findings
-from dicom_node.core.run import Selection
-from dicom_node.core.study import Study
-from dicom_node.inference.findings_store import save_findings
-from dicom_node.plugins import load_kind
+from dicom_node.core.errors import BundleError, DeviceError, PipelineError, StoreError
+from dicom_node.inference.child import Answer, PipelineJob, WarmUp, run_pipeline, serve
+
+__all__ = ["PipelineJob", "PipelineProcess", "WarmUp", "run_pipeline"]
+
+#: A GPU that could not be used is asked for again after this time.
+_DEVICE_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class PipelineJob:
-    """What the child needs. ``settings`` are the pipeline's own, as plain values; ``folder`` receives the findings."""
+class _Died(Exception):
+    """The child died with a job in it; ``alone``: no other job could have been the cause."""
 
-    pipeline: str
-    study: Study
-    selection: Selection
-    bundles: Mapping[str, Path]
-    policy: str
-    folder: Path
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def run_pipeline(job: PipelineJob) -> Findings:
-    """Run the pipeline here and now, in this process (``dicom-node analyze`` and the child do).
-
-    What the images do not allow becomes an abstention.
-
-    Raises
-    ------
-    BundleError
-        A bundle is damaged or has no such policy.
-    """
-    pipeline = load_kind("pipeline", job.pipeline)
-    if not job.selection.read:
-        abstention = Abstention(job.selection.refusal or "no_image", job.selection.detail)
-        return Findings(pipeline=job.pipeline, not_read=job.selection.not_read, abstention=abstention)
-    settings = pipeline.Settings(**job.settings)
-    try:
-        found: Findings = pipeline.run(job.study, job.selection, job.bundles, job.policy, settings)
-    except StudyError as error:
-        return Findings(pipeline=job.pipeline, not_read=job.selection.not_read, abstention=Abstention(error.code, str(error)))
-    except models.bundle.BundleError as error:  # the models package stands alone and has its own
-        raise BundleError(str(error)) from error
-    return found
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.alone = alone
 
 
 class PipelineProcess:
-    """One child process that runs one job at a time and keeps its networks warm between jobs."""
+    """One child process that runs up to ``concurrency`` jobs at once and keeps its networks warm between jobs.
 
-    def __init__(self) -> None:
+    When the child dies with several jobs in it, each of them is run again alone: none is blamed for another's crash.
+    """
+
+    def __init__(self, concurrency: int = 1) -> None:
         self._context = multiprocessing.get_context("spawn")  # fork would copy open sockets and locks
-        self._turn = threading.Lock()
-        self._child: Any = None
-        self._line: Connection | None = None
+        self._concurrency = concurrency
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._reserved = False  # a job runs alone, or waits for the others to end
+        self._child: _Child | None = None
         self._closed = False
+        self._warm_up: WarmUp | None = None
+        self._device_problem = ""
+        self._asked_device = 0.0
 
-    def run(self, job: PipelineJob, timeout_seconds: float) -> None:
-        """Run one job; its findings lie in ``job.folder`` afterwards.
+    @property
+    def device_problem(self) -> str:
+        """Why the device that was asked for cannot be used, in a sentence; ``""`` when it can or nobody knows yet."""
+        return self._device_problem
+
+    def run(self, job: PipelineJob, timeout_seconds: float) -> float:
+        """Run one job; its findings lie in ``job.folder`` afterwards. Returns the seconds spent within networks.
 
         Raises
         ------
         BundleError
             As the child said.
+        DeviceError
+            The GPU that was asked for cannot be used: the run waits, nothing runs on the CPU instead.
         PipelineError
             The child died, failed in a way nobody foresaw, or ran out of time. It is started afresh for the next job.
         StoreError
             The node is stopping, or the disk did not take the findings: nothing is said about the images, try again later.
         """
-        with self._turn:
-            if self._closed:
-                raise StoreError("the node is stopping")
-            line = self._started()
+        if self._device_problem and time.monotonic() - self._asked_device < _DEVICE_SECONDS:
+            raise DeviceError(self._device_problem)
+        try:
+            answer = self._ask(job, timeout_seconds, alone=False)
+        except _Died as death:
+            if death.alone:
+                raise PipelineError(f"the process that ran pipeline {job.pipeline} died") from death
             try:
-                line.send(job)
-                if not line.poll(timeout_seconds):
-                    raise PipelineError(f"pipeline {job.pipeline} took longer than {timeout_seconds:g} s and was stopped")
-                answer = line.recv()
-            except PipelineError:
-                self._kill()
-                raise
-            except (EOFError, OSError) as error:
-                self._kill()
-                if self._closed:
-                    raise StoreError("the node is stopping") from error
-                raise PipelineError(f"the process that ran pipeline {job.pipeline} died") from error
-        kind, text = answer
-        if kind == "bundle":
-            raise BundleError(text)
-        if kind == "disk":
-            raise StoreError(f"the findings cannot be written ({text})")
-        if kind == "failed":
-            raise PipelineError(f"pipeline {job.pipeline} failed: {text}")
+                answer = self._ask(job, timeout_seconds, alone=True)
+            except _Died as again:
+                raise PipelineError(f"the process that ran pipeline {job.pipeline} died") from again
+        if answer.kind == "bundle":
+            raise BundleError(answer.text)
+        if answer.kind == "device":
+            self._note_device(answer.text)
+            raise DeviceError(answer.text)
+        if answer.kind == "disk":
+            raise StoreError(f"the findings cannot be written ({answer.text})")
+        if answer.kind == "failed":
+            raise PipelineError(f"pipeline {job.pipeline} failed: {answer.text}")
+        self._device_problem = ""
+        return answer.model_seconds
 
-    def warm(self, pipelines: tuple[str, ...]) -> None:
-        """Start the child and let it import these pipelines, so that the first study does not wait for it. Returns at once."""
-        with self._turn:
-            self._started().send(pipelines)
+    def warm(self, wanted: WarmUp, told: Callable[[Answer], None]) -> None:
+        """Start the child and let it load pipelines and networks, so that the first study does not wait for it. Returns at once.
 
-    def _started(self) -> Connection:
-        if self._line is None or not self._child.is_alive():
-            self._kill()
-            here, there = self._context.Pipe()
-            self._child = self._context.Process(target=_serve, args=(there,), daemon=True, name="pipeline")
-            self._child.start()
-            there.close()
-            self._line = here
-        return self._line
+        ``told`` is called with the answer, in another thread: the device in use, or why the one asked for is not.
+        """
+        self._warm_up = wanted
 
-    def _kill(self) -> None:
-        child, line = self._child, self._line
-        self._child = self._line = None
-        if child is not None:
+        def heard(future: Future[Answer]) -> None:
+            if future.exception() is None:
+                answer = future.result()
+                if answer.kind == "device":
+                    self._note_device(answer.text)
+                told(answer)
+
+        with self._changed:
+            self._started().send(wanted).add_done_callback(heard)
+
+    def _note_device(self, problem: str) -> None:
+        self._device_problem = problem
+        self._asked_device = time.monotonic()
+
+    def _ask(self, job: PipelineJob, timeout_seconds: float, *, alone: bool) -> Answer:
+        with self._changed:
+            while self._full(alone):
+                self._changed.wait()
+            if alone:
+                self._reserved = True
+                while self._inside:
+                    self._changed.wait()
+            if self._closed:
+                self._reserved = self._reserved and not alone
+                raise StoreError("the node is stopping")
+            self._inside += 1
+            child = self._started()
+            future = child.send(job)
+        try:
+            return future.result(timeout_seconds)
+        except TimeoutError:
             child.kill()
-            child.join()
-        if line is not None:
-            line.close()
+            raise PipelineError(f"pipeline {job.pipeline} took longer than {timeout_seconds:g} s and was stopped") from None
+        except _Died:
+            if self._closed:
+                raise StoreError("the node is stopping") from None
+            raise
+        finally:
+            with self._changed:
+                self._inside -= 1
+                if alone:
+                    self._reserved = False
+                self._changed.notify_all()
+
+    def _full(self, alone: bool) -> bool:
+        if self._closed:
+            return False
+        return self._reserved or (not alone and self._inside >= self._concurrency)
+
+    def _started(self) -> _Child:
+        if self._child is None or not self._child.living:
+            self._child = _Child(self._context, self._concurrency)
+        return self._child
 
     def close(self) -> None:
         """End the child, also in the middle of a job; no other is started."""
-        self._closed = True
-        child = self._child
+        with self._changed:
+            self._closed = True
+            child, self._child = self._child, None
+            self._changed.notify_all()
         if child is not None:
-            child.kill()  # a run that waits for it notices, and lets go of its turn
-        with self._turn:
-            self._kill()
+            child.kill()  # runs that wait for it notice
 
 
-def _serve(line: Connection) -> None:
-    """The child's loop. One broad ``except``: this is the worker, and what it catches becomes a coded refusal, never silence."""
-    while True:
-        try:
-            job: PipelineJob | tuple[str, ...] = line.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        if isinstance(job, tuple):
-            for name in job:
-                load_kind("pipeline", name)
-            continue
-        try:
-            found = run_pipeline(job)
+class _Child:
+    """The process, the line to it, and who waits for which answer."""
+
+    def __init__(self, context: Any, concurrency: int) -> None:
+        self._line: Connection
+        self._line, there = context.Pipe()
+        self._process = context.Process(target=serve, args=(there, concurrency), daemon=True, name="pipeline")
+        self._process.start()
+        there.close()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Future[Answer]] = {}
+        self._jobs: set[int] = set()
+        self._number = 0
+        self.living = True
+        threading.Thread(target=self._listen, name="pipeline answers", daemon=True).start()
+
+    def send(self, job: PipelineJob | WarmUp) -> Future[Answer]:
+        """Hand over a job; the future gets its answer, or ``_Died``."""
+        future: Future[Answer] = Future()
+        with self._lock:
+            self._number += 1
+            number = self._number
+            if isinstance(job, PipelineJob):
+                self._jobs.add(number)
+            self._waiting[number] = future
             try:
-                save_findings(job.folder, found)
-            except OSError as error:  # a full disk is no fault of the images
-                line.send(("disk", type(error).__name__))
-                continue
-            line.send(("done", ""))
-        except BundleError as error:
-            line.send(("bundle", str(error)))
-        except NodeError as error:
-            line.send(("failed", str(error)))
-        except Exception as error:
-            # the type only: a library's message may quote the header
-            line.send(("failed", f"{type(error).__name__} in {_place(error)}"))
+                self._line.send((number, job))
+            except OSError:  # it died a moment ago; the listener may not know yet
+                del self._waiting[number]
+                self._jobs.discard(number)
+                self.living = False
+                future.set_exception(_Died(alone=False))
+            except Exception:  # what cannot be handed over is the caller's defect, and not this child's
+                del self._waiting[number]
+                self._jobs.discard(number)
+                raise
+        return future
 
+    def kill(self) -> None:
+        """End it at once; whoever waits is told."""
+        self.living = False
+        self._process.kill()
 
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+    def _listen(self) -> None:
+        while True:
+            try:
+                answer: Answer = self._line.recv()
+            except (EOFError, OSError):
+                break
+            with self._lock:
+                future = self._waiting.pop(answer.number, None)
+                self._jobs.discard(answer.number)
+            if future is not None:
+                future.set_result(answer)
+        with self._lock:
+            self.living = False
+            waiting, alone = list(self._waiting.values()), len(self._jobs) <= 1
+            self._waiting.clear()
+        self._process.kill()
+        self._process.join()
+        self._line.close()
+        for future in waiting:
+            future.set_exception(_Died(alone))

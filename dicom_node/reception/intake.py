@@ -1,22 +1,30 @@
-"""One received object: checked, written, recorded. Success is said after all three, and only then."""
+"""One received object: checked, written, recorded. Success is said after all three, and only then.
+
+Every door that brings objects uses it: C-STORE, STOW-RS, what was fetched from an archive.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import mmap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
 
 from dicom_node.core import identifiers
+from dicom_node.core.errors import StudyError
 from dicom_node.core.study import Instance
-from dicom_node.imaging.header import first_text, read_facts, read_header
+from dicom_node.imaging.header import Header, first_text, read_facts, read_header
+from dicom_node.reception.group_commit import GroupCommit
 from dicom_node.reception.object_file import ObjectFiles, file_meta
+from dicom_node.reception.part_file import PartFile
 from dicom_node.reception.status import CANNOT_UNDERSTAND, DOES_NOT_MATCH_SOP_CLASS, DimseStatus, ObjectRefused
 from dicom_node.store import tables
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Command:
 
 
 class Record(Protocol):
-    """Writes an instance's row, its study's deadline and story; called inside one transaction.
+    """Writes an instance's row, its study's deadline and story; called inside one transaction, perhaps twice.
 
     ``instance.path`` is the storage key. Returns whether the file is now referred to: of a repeated object the first file is kept.
     """
@@ -41,16 +49,44 @@ class Record(Protocol):
 
 
 class Intake:
-    """Takes objects into HOME/store and the database."""
+    """Takes objects into HOME/store and the database. Safe to call from many threads."""
 
     def __init__(self, home: Path, database: sa.Engine, record: Record, clock: Callable[[], float] = time.time) -> None:
         self._files = ObjectFiles(home.resolve() / "store")
         self._database = database
+        self._rows = GroupCommit(database)
         self._record = record
         self._clock = clock
 
     def receive(self, command: Command, data: bytes) -> bool:
-        """Check, write and record one object; when this returns, the object survives a power cut.
+        """Check, write and record one object that is in memory. As ``begin``, ``PartFile.write`` and ``take_file``."""
+        part = self.begin(command)
+        try:
+            part.write([data])
+        except BaseException:
+            part.discard()
+            raise
+        return self.take_file(command, part)
+
+    def begin(self, command: Command) -> PartFile:
+        """Open a file for an object that is going to arrive; the caller writes the data set into it, without file meta.
+
+        Raises
+        ------
+        ObjectRefused
+            The command's UIDs are none (PS3.5, 9.1).
+        OSError
+            There is no room.
+        """
+        for name, uid in (("SOP Class UID", command.sop_class_uid), ("SOP Instance UID", command.sop_instance_uid)):
+            if not identifiers.is_tolerable_uid(uid):
+                raise ObjectRefused(CANNOT_UNDERSTAND, f"{name} is not a valid UID")
+        return self._files.begin(
+            file_meta(command.sop_class_uid, command.sop_instance_uid, command.transfer_syntax_uid, command.calling_ae)
+        )
+
+    def take_file(self, command: Command, part: PartFile) -> bool:
+        """Check and record one object that is written; when this returns, it survives a power cut.
 
         Returns
         -------
@@ -65,12 +101,19 @@ class Intake:
             Disk or database failed. After a database error the file may lie there without a row: the transaction's fate is not
             known here, so the clean-up at start decides.
         """
-        instance = examined(command, data)
-        meta = file_meta(instance.sop_class_uid, instance.sop_instance_uid, instance.transfer_syntax_uid, command.calling_ae)
-        key, size = self._files.write(identifiers.study_key(instance.study_instance_uid), meta, data)
-        stored = Instance(**{**vars(instance), "path": key})
-        with self._database.begin() as connection:
-            kept = self._record(connection, stored, size=size, received_utc=self._clock())
+        try:
+            part.start_write_back()
+            instance = examined(command, part)
+            study_key = identifiers.study_key(instance.study_instance_uid)
+        except BaseException:
+            part.discard()
+            raise
+        key = self._files.keep(part, study_key)
+        stored = replace(instance, path=key, sha256=part.sha256)
+        received_utc = self._clock()
+        kept = self._rows.write(
+            lambda connection: self._record(connection, stored, size=part.size, received_utc=received_utc), study_key
+        )
         if not kept:
             self._files.remove(key)
         return kept
@@ -83,16 +126,14 @@ class Intake:
         SQLAlchemyError
             The database failed; the sender has its answer all the same.
         """
-        with self._database.begin() as connection:
-            connection.execute(
-                sa.insert(tables.refused_object).values(
-                    at_utc=self._clock(), calling_ae=calling_ae, called_ae=called_ae, status=status.code, text=comment
-                )
-            )
+        row = {"at_utc": self._clock(), "calling_ae": calling_ae, "called_ae": called_ae, "status": status.code, "text": comment}
+        self._rows.write(lambda connection: connection.execute(sa.insert(tables.refused_object).values(row)) and None)
 
 
-def examined(command: Command, data: bytes) -> Instance:
+def examined(command: Command, part: PartFile) -> Instance:
     """Return what the data set is, if it is what the command says (PS3.4, B.2.2: SOP class and instance must be the same).
+
+    ``path`` and ``sha256`` are empty.
 
     Raises
     ------
@@ -101,9 +142,9 @@ def examined(command: Command, data: bytes) -> Instance:
     StudyError
         The header cannot be read.
     """
-    if not data:
+    if not part.data_size:
         raise ObjectRefused(CANNOT_UNDERSTAND, "The data set is empty")
-    header = read_header(data, command.transfer_syntax_uid)
+    header = _header(part, command.transfer_syntax_uid)
     if header.truncated:
         raise ObjectRefused(CANNOT_UNDERSTAND, "The data set is cut off inside its header")
     ds = header.dataset
@@ -129,9 +170,26 @@ def examined(command: Command, data: bytes) -> Instance:
         series_instance_uid=series_uid,
         study_instance_uid=study_uid,
         transfer_syntax_uid=command.transfer_syntax_uid,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256="",
         path="",
         facts=read_facts(ds, has_pixel_data=header.has_pixel_data),
         calling_ae=command.calling_ae,
         called_ae=command.called_ae,
     )
+
+
+def _header(part: PartFile, transfer_syntax_uid: str) -> Header:
+    """Read the header from the bytes in memory; only if it goes on behind them, from the file."""
+    if part.data_size <= len(part.head):
+        return read_header(bytes(part.head), transfer_syntax_uid)
+    if transfer_syntax_uid != DEFLATED:
+        try:
+            header = read_header(bytes(part.head), transfer_syntax_uid)
+        except StudyError:
+            pass  # it may have been cut in the middle of an element
+        else:
+            if header.has_pixel_data:
+                return header
+    with open(part.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        content.seek(part.start)
+        return read_header(content, transfer_syntax_uid)

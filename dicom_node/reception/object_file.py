@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-import io
 import os
+import struct
 import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
-
 from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.reception.part_file import PartFile
+
+#: Folders remembered as durable; forgetting them costs no more than a sync.
+_MAX_REMEMBERED = 10_000
+#: Where unfinished objects lie, below the store: their study is known only when their header is here.
+INCOMING = "incoming"
 
 
 def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae: str) -> bytes:
     """Return preamble, prefix and file meta information of a Part 10 file (PS3.10, 7.1)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    meta.SourceApplicationEntityTitle = calling_ae
-    stream = io.BytesIO()
-    stream.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(stream, meta, enforce_standard=True)
-    return stream.getvalue()
+    body = b"".join(
+        (
+            struct.pack("<HH2sxxI2s", 0x0002, 0x0001, b"OB", 2, b"\0\1"),
+            _element(0x0002, b"UI", sop_class_uid),
+            _element(0x0003, b"UI", sop_instance_uid),
+            _element(0x0010, b"UI", transfer_syntax_uid),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+            _element(0x0016, b"AE", calling_ae),
+        )
+    )
+    return b"\0" * 128 + b"DICM" + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(body)) + body
+
+
+def _element(element: int, vr: bytes, text: str) -> bytes:
+    value = text.encode("ascii", "replace")
+    if len(value) % 2:
+        value += b"\0" if vr == b"UI" else b" "
+    return struct.pack("<HH2sH", 0x0002, element, vr, len(value)) + value
 
 
 def _sync_folder(folder: Path) -> None:
@@ -47,13 +57,28 @@ class ObjectFiles:
         self._lock = threading.Lock()
         self._durable: set[Path] = set()  # folders known to survive a power cut
 
-    def write(self, study_key: str, *parts: bytes) -> tuple[str, int]:
-        """Write one object; when this returns, it survives a power cut.
+    def begin(self, preamble: bytes) -> PartFile:
+        """Open a file for an object that is arriving.
+
+        Raises
+        ------
+        OSError
+            There is no room for it, or no right; nothing is left of it.
+        """
+        path = self.root / INCOMING / f"{uuid.uuid4().hex}.part"
+        try:
+            return PartFile(path, preamble)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return PartFile(path, preamble)
+
+    def keep(self, part: PartFile, study_key: str) -> str:
+        """Make a received file an object of a study; when this returns, it survives a power cut.
 
         Returns
         -------
-        tuple
-            The storage key (path below the root) and the number of bytes.
+        str
+            The storage key: the path below the root.
 
         Raises
         ------
@@ -62,23 +87,18 @@ class ObjectFiles:
         """
         key = f"{study_key[-2:]}/{study_key}/{uuid.uuid4().hex}.dcm"
         final = self.root / key
-        unfinished = final.with_suffix(".part")
-        self._make_folder(final.parent)
         try:
-            with open(unfinished, "xb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fdatasync(file.fileno())
-            os.rename(unfinished, final)
+            self._make_folder(final.parent)
+            part.finish()
+            os.rename(part.path, final)
             _sync_folder(final.parent)
         except OSError:
             self._forget_folder(final.parent)
-            for path in (unfinished, final):
-                with suppress(OSError):
-                    path.unlink()
+            part.discard()
+            with suppress(OSError):
+                final.unlink()
             raise
-        return key, sum(len(part) for part in parts)
+        return key
 
     def remove(self, key: str) -> None:
         """Remove a file that has no row; one that cannot be removed is left to the clean-up at start."""
@@ -89,13 +109,19 @@ class ObjectFiles:
         with self._lock:
             if folder in self._durable and folder.is_dir():
                 return
+            if len(self._durable) >= _MAX_REMEMBERED:
+                self._durable.clear()
             missing = [folder, *folder.parents]
             missing = missing[: missing.index(self.root) + 1]
             for level in reversed(missing):
+                if level in self._durable and level.is_dir():
+                    continue
                 level.mkdir(exist_ok=True)
                 _sync_folder(level.parent)
+                if level != folder:
+                    self._durable.add(level)
             self._durable.add(folder)
 
     def _forget_folder(self, folder: Path) -> None:
         with self._lock:
-            self._durable.discard(folder)
+            self._durable.difference_update((folder, *folder.parents))

@@ -1,131 +1,130 @@
-"""Reception's door: the Storage SCP. C-ECHO and C-STORE; nothing is decoded here, and no exception ends an association."""
+"""Reception's door: the Storage SCP. C-ECHO and C-STORE, and what other rooms add; no exception of ours ends an association."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-import socketserver
+import contextlib
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.sop_class import register_uid, uid_to_service_class
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from dicom_node import log
+from dicom_node.core.errors import TlsFailure
 from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.network.certificates import shown_names
+from dicom_node.network.door import TlsDoor
+from dicom_node.network.tls import current_context
+from dicom_node.reception import negotiation
 from dicom_node.reception import presentation_contexts as offered
-from dicom_node.reception.admission import Peer, admit
+from dicom_node.reception.admission import Rejection, admit
+from dicom_node.reception.diary import Diary, Entry
 from dicom_node.reception.intake import Command, Intake, Record
-from dicom_node.reception.settings import PeerSettings, ReceptionSettings
-from dicom_node.reception.status import SUCCESS, DimseStatus, answer_to
-
-_NO_DATA_SET = 0x0101  # Command Data Set Type (0000,0800), PS3.7 E.1
-_C_STORE_RQ = 0x0001
+from dicom_node.reception.p_data import Receiving, StorageContext
+from dicom_node.reception.server import Server
+from dicom_node.reception.service import Service
+from dicom_node.reception.settings import ReceptionSettings
+from dicom_node.reception.status import SUCCESS, DimseStatus
+from dicom_node.reception.storing import AdmitStorage, Storing, always
+from dicom_node.reception.wire import C_STORE_RQ, NO_DATA_SET, StoreRequest
 
 # The library's own message handlers cost time with every message and write UIDs; this module logs what IT needs.
 _config.LOG_HANDLER_LEVEL = "none"
 
-_T = TypeVar("_T")
-
-
-class _Contexts(list[_T]):
-    """Presentation contexts that pynetdicom can copy cheaply: it deep-copies all of them for every association."""
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> _Contexts[_T]:
-        copies: _Contexts[_T] = _Contexts()
-        for context in self:
-            copy = object.__new__(type(context))
-            copy.__dict__.update(context.__dict__)
-            copy.__dict__["_transfer_syntax"] = list(context.__dict__["_transfer_syntax"])
-            copies.append(copy)
-        return copies
-
-
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]
-    """The listening socket. Every answer leaves at once: Nagle's algorithm would hold a C-STORE-RSP back for a peer's late ACK."""
-
-    request_queue_size = 64
-    daemon_threads = True
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection, address
-
-    def shutdown(self) -> None:
-        """Stop serving and close the port; may be called twice."""
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
-
-
-@dataclass
-class _Diary:
-    """What one association brought, for the line that is logged when it ends."""
-
-    calling_ae: str
-    called_ae: str
-    address: str
-    started: float
-    stored: int = 0
-    bytes: int = 0
-    refused: int = 0
-    how_ended: str = "connection closed"
+#: Connections beside the associations that are allowed: port probes, callers that are about to be rejected.
+SPARE_CONNECTIONS = 64
 
 
 class Receiver:
     """A running SCP. Made by ``start``."""
 
-    def __init__(self, settings: ReceptionSettings, intake: Intake) -> None:
+    def __init__(self, settings: ReceptionSettings, storing: Storing, diary: Diary, services: Sequence[Service]) -> None:
         self._settings = settings
-        self._intake = intake
+        self._storing = storing
+        self._diary = diary
+        self._addresses = negotiation.Addresses()
+        self._sop_classes = frozenset(offered.accepted_sop_classes(settings.extra_sop_classes))
         self._stopping = False
-        self._diaries: dict[Any, _Diary] = {}
+        self._lock = threading.Lock()
+        self._entries: dict[Any, Entry] = {}  # admitted associations until they are over: what the limits count
         ae = AE(ae_title=settings.ae_titles[0])
         ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.maximum_pdu_size = settings.max_pdu_bytes
-        ae.maximum_associations = settings.max_associations + 1  # ours is asked first; this is the net below it
-        ae.network_timeout = settings.network_timeout_seconds
+        ae.maximum_associations = settings.max_associations + 2 * SPARE_CONNECTIONS  # ours is asked first; this one never
+        ae.network_timeout = settings.idle_seconds
         ae.dimse_timeout = settings.dimse_timeout_seconds
         ae.acse_timeout = min(30.0, settings.network_timeout_seconds)
         handlers = [
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ACCEPTED, self._on_accepted),
+            (evt.EVT_ACSE_RECV, self._on_end_of_peer),
             (evt.EVT_RELEASED, self._on_released),
             (evt.EVT_ABORTED, self._on_aborted),
-            (evt.EVT_CONN_CLOSE, self._on_closed),
             (evt.EVT_DIMSE_RECV, self._on_message),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, self._on_echo),
+            *(handler for service in services for handler in service.handlers),
         ]
-        self._server = ae.make_server(
-            (settings.host, settings.port),
-            contexts=_Contexts(_supported(settings.extra_sop_classes)),
+        if settings.path == "plain":  # the fast path tells the end of each association itself, whatever way it came
+            handlers.append((evt.EVT_CONN_CLOSE, lambda event: self.association_over(event.assoc)))
+        contexts = negotiation.supported_contexts(settings.extra_sop_classes, services)
+        self._servers = [self._made_server(ae, port, door, contexts, handlers) for port, door in _doors(settings)]
+        self._threads = [
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="reception", daemon=True)
+            for server in self._servers
+        ]
+
+    def _made_server(self, ae: AE, port: int, door: TlsDoor | None, contexts: list[Any], handlers: list[Any]) -> Server:
+        settings = self._settings
+        server: Server = ae.make_server(
+            (settings.host, port),
+            contexts=contexts,
             evt_handlers=handlers,
-            server_class=_Server,
+            server_class=Server,
+            request_handler=_handler_class(settings),
         )
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="reception", daemon=True
-        )
+        server.door = door
+        server.objects = self
+        server.on_turned_away = self._on_turned_away
+        server.message_seconds = settings.dimse_timeout_seconds
+        server.max_connections = settings.max_associations + SPARE_CONNECTIONS
+        return server
 
     @property
     def port(self) -> int:
-        """The port listened on; the real one when the settings said 0."""
-        return int(self._server.server_address[1])
+        """The port listened on, the plain one if there is one; the real one when the settings said 0."""
+        return int(self._servers[0].server_address[1])
+
+    @property
+    def tls_port(self) -> int | None:
+        """The port of DICOM over TLS."""
+        return next((int(server.server_address[1]) for server in self._servers if server.door is not None), None)
+
+    @property
+    def intake(self) -> Intake:
+        """Where objects of other doors go: the same files, the same shared commits."""
+        return self._storing.intake
+
+    @property
+    def open_associations(self) -> int:
+        """How many associations are open."""
+        with self._lock:
+            return len(self._living())
 
     def listen(self) -> None:
         """Begin to accept associations."""
-        self._thread.start()
-        log.event("reception.listening", address=self._settings.host, port=self.port)
+        self._diary.start()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            thread.start()
+            kind = "plain" if server.door is None else "tls"
+            log.event("reception.listening", address=self._settings.host, port=int(server.server_address[1]), kind=kind)
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Stop: new associations are turned away, open ones may finish for ``grace_seconds``, then they are aborted.
@@ -135,80 +134,150 @@ class Receiver:
         self._stopping = True
         end = time.monotonic() + grace_seconds
         # a connection that never asked for an association (a port probe) has nothing to finish
-        while any(a.is_established for a in self._server.active_associations) and time.monotonic() < end:
+        while self._established() and time.monotonic() < end:
             time.sleep(0.05)
-        left = [a for a in self._server.active_associations if a.is_established]
+        left = self._established()
         for association in left:
+            self.node_ends(association, "the node is stopping")
             association.abort()
-        self._server.shutdown()
-        self._thread.join()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            server.shutdown()
+            thread.join()
         for association in left:
             association.join(timeout=5.0)
+        self._diary.stop()
         log.event("reception.stopped", count=len(left))
 
-    # --- association ---------------------------------------------------------------------------------------------------
+    def _established(self) -> list[Any]:
+        return [one for server in self._servers for one in server.active_associations if one.is_established]
+
+    # --- who comes -----------------------------------------------------------------------------------------------------
 
     def _on_requested(self, event: Any) -> None:
         """Turn the caller away, or let pynetdicom negotiate."""
         association = event.assoc
-        request = association.requestor.primitive
-        calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
-        address = str(association.requestor.address)
-        others = sum(1 for other in self._server.active_associations if other is not association and other.is_established)
-        rejection = admit(
-            calling,
-            called,
-            address,
-            peers=[_located(peer) for peer in self._settings.peers if peer.ae_title == calling],
-            ae_titles=self._settings.ae_titles,
-            open_associations=others,
-            limit=self._settings.max_associations,
-            stopping=self._stopping,
+        entry = _entry_of(association)
+        calling, called = entry.calling_ae, entry.called_ae
+        peers = [self._addresses.located(peer) for peer in self._settings.peers if peer.ae_title == calling]
+        with self._lock:  # counted and admitted in one go: two callers do not both take the last place
+            living = self._living()
+            rejection = admit(
+                calling,
+                called,
+                entry.address,
+                peers=peers,
+                ae_titles=self._settings.ae_titles,
+                open_associations=len(living),
+                limit=self._settings.max_associations,
+                open_of_caller=sum(other.calling_ae == calling for other in living.values()),
+                limit_of_caller=min(self._settings.max_associations_per_peer, self._settings.max_associations),
+                stopping=self._stopping,
+                shown_names=shown_names(_connection_of(association)),
+            )
+            if rejection is None:
+                self._entries[association] = entry
+                return
+        self._reject(association, entry, rejection)
+
+    def _reject(self, association: Any, entry: Entry, rejection: Rejection) -> None:
+        entry.outcome, entry.reason, entry.ended_utc = "rejected", rejection.text, time.time()
+        self._diary.note(entry)
+        log.event(
+            "association.rejected",
+            calling_ae=entry.calling_ae,
+            called_ae=entry.called_ae,
+            address=entry.address,
+            reason=rejection.text,
         )
-        if rejection is None:
-            return
         association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
         association.is_rejected = True
         association.kill()
-        log.event("association.rejected", calling_ae=calling, called_ae=called, address=address, reason=rejection.text)
+
+    def _on_turned_away(self, address: str, why: str) -> None:
+        now = time.time()
+        self._diary.note(Entry("", "", address, now, outcome="rejected", reason=why, ended_utc=now))
+
+    def _living(self) -> dict[Any, Entry]:
+        """Return admitted associations that are not over; one whose thread ended without a word is forgotten here."""
+        for association in [one for one in self._entries if not one.is_alive()]:
+            self._close(association)
+        return self._entries
 
     def _on_accepted(self, event: Any) -> None:
-        request = event.assoc.requestor.primitive
-        self._diaries[event.assoc] = _Diary(
-            str(request.calling_ae_title).strip(),
-            str(request.called_ae_title).strip(),
-            str(event.assoc.requestor.address),
-            time.monotonic(),
-        )
+        entry = self._entries.get(event.assoc)
+        if entry is not None:
+            entry.contexts = negotiation.outcome_of_contexts(event.assoc)
+            self._diary.note(entry)
+
+    # --- how it ends ---------------------------------------------------------------------------------------------------
+
+    def _on_end_of_peer(self, event: Any) -> None:
+        """What the peer, or the network, says about the end."""
+        primitive = event.primitive
+        if isinstance(primitive, A_ABORT):
+            self._note_end(event.assoc, "peer aborted")
+        elif isinstance(primitive, A_P_ABORT):
+            self._note_end(event.assoc, "connection lost")
+        elif isinstance(primitive, A_RELEASE):
+            self._note_end(event.assoc, "peer released")
 
     def _on_released(self, event: Any) -> None:
-        self._end(event, "released")
+        self._note_end(event.assoc, "peer released")
+        self.association_over(event.assoc)  # the place is free at once, not when the peer has closed its side
 
     def _on_aborted(self, event: Any) -> None:
-        self._end(event, "aborted")
+        """After an abort that nobody explained it was the idle timer."""
+        self._note_end(event.assoc, f"node aborted: nothing came for {self._settings.idle_seconds:g} s")
 
-    def _end(self, event: Any, how: str) -> None:
-        diary = self._diaries.get(event.assoc)
-        if diary is not None:
-            diary.how_ended = how
+    def _note_end(self, association: Any, how: str) -> None:
+        entry = self._entries.get(association)
+        if entry is not None:
+            entry.ends(how)
 
-    def _on_closed(self, event: Any) -> None:
-        diary = self._diaries.pop(event.assoc, None)
-        if diary is None:
+    def node_ends(self, association: Any, why: str) -> None:
+        """Note why this side ends an association; said before the abort."""
+        self._note_end(association, f"node aborted: {why}")
+
+    def association_over(self, association: Any) -> None:
+        """Give the place back and close the diary's entry. May be called twice."""
+        with self._lock:
+            self._close(association)
+
+    def _close(self, association: Any) -> None:
+        entry = self._entries.pop(association, None)
+        if entry is None:
             return
+        entry.ends("connection lost")
+        entry.ended_utc = time.time()
+        self._diary.note(entry)
         log.event(
             "association.ended",
-            calling_ae=diary.calling_ae,
-            called_ae=diary.called_ae,
-            address=diary.address,
-            count=diary.stored,
-            size=diary.bytes,
-            seconds=round(time.monotonic() - diary.started, 3),
-            reason=diary.how_ended,
-            outcome=f"{diary.refused} refused",
+            calling_ae=entry.calling_ae,
+            called_ae=entry.called_ae,
+            address=entry.address,
+            count=entry.objects,
+            size=entry.bytes,
+            seconds=round(entry.ended_utc - entry.started_utc, 3),
+            reason=entry.ended_by,
+            outcome=f"{entry.refused} refused",
         )
 
-    # --- messages ------------------------------------------------------------------------------------------------------
+    # --- objects: fast path --------------------------------------------------------------------------------------------
+
+    def storage_contexts(self, association: Any) -> dict[int, StorageContext | None]:
+        """Return the accepted contexts by id; ``None`` for those under which no object is taken."""
+        return negotiation.storage_contexts(association, self._sop_classes)
+
+    def begin_object(self, association: Any, request: StoreRequest, context: StorageContext) -> Receiving:
+        """Begin an object."""
+        entry = self._entry(association)
+        return self._storing.begin(_command(request.sop_class_uid, request.sop_instance_uid, context, entry), entry)
+
+    def _entry(self, association: Any) -> Entry:
+        """Return the association's entry; of one that is being closed at this moment, one that nobody reads."""
+        return self._entries.get(association) or _entry_of(association)
+
+    # --- messages through the library ----------------------------------------------------------------------------------
 
     def _on_echo(self, _event: Any) -> int:
         return SUCCESS.code
@@ -216,55 +285,29 @@ class Receiver:
     def _on_message(self, event: Any) -> None:
         """A C-STORE-RQ without data set would be left unanswered by the library for ever: end the association instead."""
         command = event.message.command_set
-        if command.get("CommandField") == _C_STORE_RQ and command.get("CommandDataSetType") == _NO_DATA_SET:
+        if command.get("CommandField") == C_STORE_RQ and command.get("CommandDataSetType") == NO_DATA_SET:
             log.event("object.refused", reason="C-STORE request without data set")
+            self.node_ends(event.assoc, "a C-STORE request without data set")
             event.assoc.abort(block=False)
 
     def _on_store(self, event: Any) -> int | Dataset:
-        """Take one object; whatever happens, there is an answer."""
-        association, request = event.assoc.requestor.primitive, event.request
-        calling, called = str(association.calling_ae_title).strip(), str(association.called_ae_title).strip()
-        diary = self._diaries.get(event.assoc)
-        try:
-            data = request.DataSet.getvalue()
-            self._intake.receive(
-                Command(
-                    str(request.AffectedSOPClassUID),
-                    str(request.AffectedSOPInstanceUID),
-                    str(event.context.abstract_syntax),
-                    str(event.context.transfer_syntax),
-                    calling,
-                    called,
-                ),
-                data,
-            )
-        except Exception as error:  # the SCP handler: the sender gets an answer whatever fails
-            return self._refuse(error, calling, called, diary)
-        if diary is not None:
-            diary.stored += 1
-            diary.bytes += len(data)
-        return SUCCESS.code
-
-    def _refuse(self, error: Exception, calling: str, called: str, diary: _Diary | None) -> Dataset:
-        status, comment = answer_to(error)
-        if diary is not None:
-            diary.refused += 1
-        log.event(
-            "object.refused",
-            calling_ae=calling,
-            called_ae=called,
-            status=f"0x{status.code:04X}",
-            reason=comment,
-            error=type(error).__name__,
-        )
-        try:
-            self._intake.note_refusal(calling, called, status, comment)
-        except sa.exc.SQLAlchemyError as second:
-            log.event("refusal.not_recorded", error=type(second).__name__)
-        return _answer(status, comment)
+        """Take one object on the plain path; whatever happens, there is an answer."""
+        request, entry = event.request, self._entry(event.assoc)
+        context = StorageContext(str(event.context.abstract_syntax), str(event.context.transfer_syntax))
+        command = _command(str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), context, entry)
+        status, comment = self._storing.receive(command, request.DataSet.getvalue(), entry)
+        return SUCCESS.code if status is SUCCESS else _answer(status, comment)
 
 
-def start(settings: ReceptionSettings, *, home: Path, database: sa.Engine, record: Record) -> Receiver:
+def start(
+    settings: ReceptionSettings,
+    *,
+    home: Path,
+    database: sa.Engine,
+    record: Record,
+    services: Sequence[Service] = (),
+    admit_storage: AdmitStorage = always,
+) -> Receiver:
     """Start the Storage SCP and return it, listening.
 
     Parameters
@@ -275,15 +318,65 @@ def start(settings: ReceptionSettings, *, home: Path, database: sa.Engine, recor
         Engine of ``dicom_node.store.connect``.
     record
         Writes the rows of one instance, inside the transaction that makes it durable.
+    services
+        Other DIMSE services that are answered on the same port.
+    admit_storage
+        Asked before each object; a status refuses it, ``meaning`` being the Error Comment.
 
     Raises
     ------
     OSError
         The port cannot be had.
     """
-    receiver = Receiver(settings, Intake(home, database, record))
+    storing = Storing(Intake(home, database, record), max_object_bytes=settings.max_object_bytes, admit_storage=admit_storage)
+    receiver = Receiver(settings, storing, Diary(database, settings.diary_days), services)
     receiver.listen()
     return receiver
+
+
+def _doors(settings: ReceptionSettings) -> list[tuple[int, TlsDoor | None]]:
+    """Return the ports to listen on, with what shakes hands there."""
+    ports: list[tuple[int, TlsDoor | None]] = [(settings.port, None)] if settings.plaintext else []
+    if settings.tls is not None:
+        with contextlib.suppress(TlsFailure):  # told in the log now; right files are used as soon as they are there, and until
+            current_context(settings.tls)  # then the plain port goes on
+        ports.append((settings.tls.port, TlsDoor(settings.tls, "reception")))
+    return ports
+
+
+def _handler_class(settings: ReceptionSettings) -> Any:
+    """Return what makes associations; ``None``: the library. The plain path works also where the fast one cannot be imported."""
+    if settings.path == "plain":
+        return None
+    from dicom_node.reception.fast_path import FastHandler
+
+    return FastHandler
+
+
+def _connection_of(association: Any) -> Any:
+    return getattr(association.dul.socket, "socket", None)
+
+
+def _entry_of(association: Any) -> Entry:
+    request = association.requestor.primitive
+    names = (
+        str(association.requestor.implementation_version_name or ""),
+        str(association.requestor.implementation_class_uid or ""),
+    )
+    return Entry(
+        str(request.calling_ae_title).strip(),
+        str(request.called_ae_title).strip(),
+        str(association.requestor.address),
+        time.time(),
+        tls=negotiation.tls_of(_connection_of(association)),
+        implementation=" ".join(name for name in names if name),
+    )
+
+
+def _command(sop_class_uid: str, sop_instance_uid: str, context: StorageContext, entry: Entry) -> Command:
+    return Command(
+        sop_class_uid, sop_instance_uid, context.sop_class_uid, context.transfer_syntax_uid, entry.calling_ae, entry.called_ae
+    )
 
 
 def _answer(status: DimseStatus, comment: str) -> Dataset:
@@ -291,29 +384,3 @@ def _answer(status: DimseStatus, comment: str) -> Dataset:
     answer.Status = status.code
     answer.ErrorComment = comment
     return answer
-
-
-def _supported(extra: tuple[str, ...]) -> list[PresentationContext]:
-    contexts = [build_context(offered.VERIFICATION, list(offered.VERIFICATION_TRANSFER_SYNTAXES))]
-    syntaxes = list(offered.TRANSFER_SYNTAXES)
-    for uid in offered.accepted_sop_classes(extra):
-        if not issubclass(uid_to_service_class(uid), StorageServiceClass):  # private or retired
-            register_uid(uid, "ConfiguredStorage_" + uid.replace(".", "_"), StorageServiceClass)
-        contexts.append(build_context(uid, syntaxes))
-    return contexts
-
-
-def _located(peer: PeerSettings) -> Peer:
-    """Return the peer with the addresses that its host name has now; a name that leads nowhere admits nobody."""
-    if peer.host is None:
-        return Peer(peer.ae_title, None)
-    try:
-        return Peer(peer.ae_title, frozenset((str(ipaddress.ip_address(peer.host)),)))
-    except ValueError:
-        pass
-    try:
-        found = socket.getaddrinfo(peer.host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        log.event("peer.not_found", host=peer.host, error=type(error).__name__)
-        return Peer(peer.ae_title, frozenset())
-    return Peer(peer.ae_title, frozenset(str(entry[4][0]) for entry in found))

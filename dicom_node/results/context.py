@@ -39,6 +39,7 @@ class ResultContext:
     unvalidated: bool = False
     built: dict[str, Any] = field(default_factory=dict)
     predecessors: tuple[tuple[str, str, str], ...] = ()
+    may_flag: bool = True  # whether a positive result may draw attention to itself
 
     @cached_property
     def primary(self) -> Instance:

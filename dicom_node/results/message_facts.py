@@ -33,9 +33,19 @@ def requested_accessions(facts: HeaderFacts) -> tuple[str, ...]:
     return tuple(dict.fromkeys(numbers))
 
 
+def lasting(context: ResultContext) -> tuple[str, ...]:
+    """Return what the identifiers of messages depend on: a later result updates what an earlier one wrote.
+
+    Only within a revision of the study: after a correction the earlier result is withdrawn, and the new one is about another
+    patient, order or image. Were they one resource, the withdrawal could arrive last and take back the new one.
+    """
+    revision = context.study.revision
+    return (context.run.study_instance_uid, context.run.pipeline, *([str(revision)] if revision > 1 else []))
+
+
 def own_number(context: ResultContext, accession: str) -> str:
-    """Return our own number of the report on one order, 18 characters: the same in every run of one pipeline on one study."""
-    parts = ("filler", context.run.study_instance_uid, context.run.pipeline, accession)
+    """Return our own number of the report on one order, 18 characters: the same in every run on one revision of the study."""
+    parts = ("filler", *lasting(context), accession)
     return "AI" + base64.b32encode(hashlib.sha256("|".join(parts).encode()).digest())[:16].decode()
 
 

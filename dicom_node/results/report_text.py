@@ -102,7 +102,7 @@ def attention_place(saliency: SaliencyMap, orientation: tuple[str, ...]) -> str:
 
     The patient's side is named only if Patient Orientation tells it (PS3.3 C.7.6.1.1.1); else the image's side.
     """
-    values = saliency.values
+    values = saliency.sampled(512)
     if not values.size or float(values.max()) <= 0:
         return ""
     row, column = (int(v) for v in np.unravel_index(int(np.argmax(values)), values.shape))

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -82,17 +83,33 @@ def storage_key(item: Artifact) -> str:
 def load_artifacts(connection: sa.Connection, results_root: Path, run_key: str) -> tuple[Artifact, ...]:
     """Return the artifacts of a run with their bytes, in order of role."""
     rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key).order_by(artifact.c.role))
-    return tuple(
-        Artifact(
-            run_key=row.run_key,
-            role=row.role,
-            media_type=row.media_type,
-            identifier=row.identifier,
-            data=(results_root / row.storage_key).read_bytes(),
-            sop_class_uid=row.sop_class_uid,
-            refusal=row.refusal,
-        )
-        for row in rows
+    return tuple(_read(results_root, row) for row in rows)
+
+
+def load_artifact(connection: sa.Connection, results_root: Path, run_key: str, role: str) -> Artifact:
+    """Return one artifact with its bytes.
+
+    Raises
+    ------
+    OSError
+        The bytes are not there, or not those that were recorded.
+    """
+    row = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key, artifact.c.role == role)).one()
+    item = _read(results_root, row)
+    if item.sha256 != row.sha256:
+        raise OSError("the stored result is damaged")
+    return item
+
+
+def _read(results_root: Path, row: sa.Row[Any]) -> Artifact:
+    return Artifact(
+        run_key=row.run_key,
+        role=row.role,
+        media_type=row.media_type,
+        identifier=row.identifier,
+        data=(results_root / row.storage_key).read_bytes(),
+        sop_class_uid=row.sop_class_uid,
+        refusal=row.refusal,
     )
 
 

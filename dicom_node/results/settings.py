@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.results.message_settings import FhirSettings, Hl7Settings
@@ -19,6 +21,12 @@ class ResultsSettings(BaseModel):
     )
     institution_name: str = Field(
         default="", max_length=64, description="Written where the source names no institution; empty: left out."
+    )
+    withdrawal_title: Literal["113001", "113037", "113038"] = Field(
+        default="113001",
+        description="Title of the rejection note that takes back a result from a PACS: 113001 quality reasons, 113037 patient "
+        "safety reasons, 113038 incorrect worklist entry. Default 113001: archives hide what it names, and some delete what the "
+        "others name. It names objects of this node only.",
     )
     fhir: FhirSettings = FhirSettings()
     hl7: Hl7Settings = Hl7Settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated, Any
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from dicom_node.core.run import Priority, Release
+from dicom_node.core.run import AfterReport, Priority, Release
 
 
 def _listed(value: Any) -> Any:
@@ -87,6 +88,14 @@ class Conditions(BaseModel):
         return self
 
 
+class Incomplete(enum.StrEnum):
+    """What becomes of a study of which the archive lists more than came, and could not be fetched."""
+
+    ANALYSE = "analyse"  # started, and every result says that it was incomplete
+    HOLD = "hold"  # kept until more arrives or a person releases it
+    ALERT = "alert"  # as analyse, and an alert in log and metrics
+
+
 class Rule(BaseModel):
     """Which studies go to which pipeline, and where the results go."""
 
@@ -106,6 +115,26 @@ class Rule(BaseModel):
     )
     quiet_seconds: float | None = Field(
         default=None, gt=0, description="Quiet time for studies that could match this rule, in seconds; default: as under studies."
+    )
+    incomplete: Incomplete = Field(
+        default=Incomplete.ANALYSE,
+        description="What to do when an archive lists images that did not come and cannot be fetched: analyse (default: a late "
+        "answer helps nobody; the result says that it is incomplete), hold, or alert (as analyse, with an alert). Never discarded.",
+    )
+    after_report: AfterReport = Field(
+        default=AfterReport.HOLD,
+        description="When a final report for the accession number is known (HL7 ORU): hold (default: nothing is sent, the result "
+        "stands under `studies --discrepancies`), or quiet (stored in the archive, no message and no flag).",
+    )
+    max_flag_age_hours: float = Field(
+        default=24,
+        gt=0,
+        le=1_000_000,
+        description="Results of older studies are sent without a flag (OBX-8, key objects), in hours. Default 24: what is worked "
+        "off after an outage is no news.",
+    )
+    max_flags_per_hour: int = Field(
+        default=30, ge=0, description="Flags an hour of this rule; results above it are sent without. Default 30: one in two minutes."
     )
     accept_age_unknown: bool = Field(default=False, description="Analyse although the patient's age is unknown.")
     accept_ap: bool = Field(

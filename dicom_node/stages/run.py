@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.core.artifact import Artifact
-from dicom_node.core.errors import BundleError, PipelineError
-from dicom_node.core.findings import Abstention, Findings
+from dicom_node.core.errors import BundleError, DeviceError, PipelineError
+from dicom_node.core.findings import Abstention, Findings, Flag
 from dicom_node.core.run import RunRequest, Selection
 from dicom_node.core.study import Study
 from dicom_node.core.summary import summary_line
 from dicom_node.delivery import step as delivery
+from dicom_node.engine.port import DELIVERIES
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference import repository as runs
 from dicom_node.inference.findings_store import drop_arrays, has_findings, load_findings, load_outcome, save_findings
@@ -24,6 +25,9 @@ from dicom_node.inference.runner import PipelineJob, PipelineProcess
 from dicom_node.results import repository as artifacts
 from dicom_node.results import step as results
 from dicom_node.results.context import ResultContext
+from dicom_node.stages.flags import FLAGS, may_raise_flag
+from dicom_node.stages.people import with_known_age
+from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import FOR_NOW, Rooms
 from dicom_node.store.connect import reading
 from dicom_node.store.standing import objection
@@ -69,7 +73,8 @@ def wait(rooms: Rooms, key: str, error: Exception) -> None:
     log.event("run.waiting", run=key, error=type(error).__name__)
     with rooms.database.begin() as connection:
         stored = runs.load_run(connection, key)
-        text = f"{stored.request.pipeline}: cannot go on for now ({type(error).__name__}); it is tried again."
+        why = str(error) if isinstance(error, DeviceError) else type(error).__name__
+        text = f"{stored.request.pipeline}: cannot go on for now ({why}); it is tried again."
         if runs.wait_again(connection, key) and all(line.text != text for line in read_story(connection, stored.request.study_key)):
             tell(connection, stored.request.study_key, "inference", "run.waiting", text)
 
@@ -81,8 +86,12 @@ def analyse(rooms: Rooms, process: PipelineProcess, key: str) -> None:
         stored = runs.begin_run(connection, key)
         if not _goes_on(connection, stored):
             return
-        study = studies.load_study(connection, stored.request.study_key, rooms.home.path)
+        study, _ = with_known_age(connection, studies.load_study(connection, stored.request.study_key, rooms.home.path))
     if has_findings(folder):
+        return
+    if rooms.guard.before_analysis(stored.request.study_key):
+        with rooms.database.begin() as connection:
+            _goes_on(connection, stored)  # it is held now: cancelled
         return
     started = time.monotonic()
     selection = _selection(stored, study)
@@ -111,12 +120,13 @@ def _run_pipeline(
         bundles={name: Path(path) for name, path in request.bundles.items()},
         policy=request.policy,
         folder=folder,
-        settings=stored.settings,
+        # device and threads belong to the machine that runs it, not to the one that routed the study
+        settings={**stored.settings, "threads": rooms.settings.inference.threads, "device": rooms.settings.inference.device},
     )
     problem = "the analysis stopped the process that ran it, again and again"
     for _ in range(MAX_TRIES if stored.crashes < MAX_CRASHES else 0):
         try:
-            process.run(job, rooms.settings.inference.timeout_seconds)
+            spent = process.run(job, rooms.settings.inference.timeout_seconds)
         except PipelineError as error:
             problem = str(error)
             log.event("run.failed", run=request.run_key, study=request.study_key, error=problem)
@@ -130,6 +140,7 @@ def _run_pipeline(
             log.event("run.failed", run=request.run_key, study=request.study_key, error=problem)
             break
         else:
+            log.event("run.computed", run=request.run_key, study=request.study_key, model_seconds=round(spent, 4))
             return None
     return _technical_refusal(stored, problem)
 
@@ -147,7 +158,9 @@ def build(rooms: Rooms, key: str) -> None:
         study = studies.load_study(connection, stored.request.study_key, rooms.home.path)
         predecessors = artifacts.predecessors_of(connection, stored.request.predecessor) if stored.request.predecessor else ()
     try:
-        made = _results_of(rooms, stored, study, load_findings(folder), predecessors)
+        findings = _findings_of(stored, folder)
+        may_flag = may_raise_flag(rooms, stored, study, findings)
+        made = _results_of(rooms, stored, study, findings, predecessors, may_flag=may_flag)
     except FOR_NOW:
         raise
     except Exception as error:  # an output that fails must not leave the study without an answer
@@ -167,8 +180,25 @@ def build(rooms: Rooms, key: str) -> None:
         artifacts.record_artifacts(connection, made)
 
 
+def _findings_of(stored: runs.StoredRun, folder: Path) -> Findings:
+    """Return what the pipeline found, and that the study was incomplete where it was; kept, so that every list says it too."""
+    findings = load_findings(folder)
+    if not stored.request.incomplete:
+        return findings
+    warned = findings.warned(Flag("incomplete_study", stored.request.incomplete))
+    if warned is not findings:
+        save_findings(folder, warned)
+    return warned
+
+
 def _results_of(
-    rooms: Rooms, stored: runs.StoredRun, study: Study, findings: Findings, predecessors: tuple[tuple[str, str, str], ...]
+    rooms: Rooms,
+    stored: runs.StoredRun,
+    study: Study,
+    findings: Findings,
+    predecessors: tuple[tuple[str, str, str], ...],
+    *,
+    may_flag: bool = True,
 ) -> tuple[Artifact, ...]:
     request = stored.request
     targets = _targets(rooms, request)
@@ -180,8 +210,10 @@ def _results_of(
         timezone=rooms.settings.site.tzinfo(),
         unvalidated=is_unvalidated(findings),
         predecessors=predecessors,
+        may_flag=may_flag,
     )
-    return results.build_results(context, delivery.wanted_roles(request.outputs, targets))
+    wanted = delivery.wanted_roles(request.outputs, targets)
+    return results.build_results(context, wanted if may_flag else [role for role in wanted if role not in FLAGS])
 
 
 def plan(rooms: Rooms, key: str) -> None:
@@ -200,7 +232,10 @@ def plan(rooms: Rooms, key: str) -> None:
             return
         runs.finish_run(connection, key, findings.status, line)
         tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
-        delivery.plan_deliveries(connection, request, evidence, made, _targets(rooms, request), rooms.port.submit_delivery)
+        reported = report_is_final(connection, request.study_key)
+        targets = _targets(rooms, request)
+        delivery.plan_deliveries(connection, request, evidence, made, targets, rooms.port.submit_delivery, reported=reported)
+    rooms.port.ring(DELIVERIES)
     drop_arrays(rooms.home.results / key)
     log.event(
         "run.planned",

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.core.run import RunRequest, Selection, run_key
+from dicom_node.core.run import RunRequest, Selection, place_in_queue, run_key
 from dicom_node.core.study import Study
+from dicom_node.engine.port import RUNS
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference import repository as runs
+from dicom_node.inference.child import WarmUp
 from dicom_node.plugins import load_kind
 from dicom_node.routing import step as routing
 from dicom_node.routing.settings import Rule
+from dicom_node.stages.complete import held_as_incomplete, incomplete_sentence
+from dicom_node.stages.people import with_known_age
+from dicom_node.stages.reports import most_urgent, report_is_final
 from dicom_node.stages.rooms import Rooms
+from dicom_node.stages.withdraw import withdraw_void
 from dicom_node.store.connect import reading
 from dicom_node.store.story import tell
 from dicom_node.studies import step as studies
+from dicom_node.studies.evidence import Next, Standing
 
 
 def start_study(rooms: Rooms, study_key: str, now: float) -> None:
@@ -27,21 +35,44 @@ def start_study(rooms: Rooms, study_key: str, now: float) -> None:
     Everything slow (comparing pixels, reading headers, verifying bundles) comes before it, so reception never waits for the lock;
     an object that arrives after ``now`` moves the deadline, and then the study is started at a later sweep instead.
     """
-    if studies.settle_arrivals(rooms.database, study_key, rooms.home.path, now=now) is not studies.Settlement.READY:
+    settled = studies.settle_arrivals(rooms.database, study_key, rooms.home.path, now=now)
+    withdraw_void(rooms, study_key)
+    if settled is not studies.Settlement.READY:
         return
     with reading(rooms.database) as connection:
-        study = studies.load_study(connection, study_key, rooms.home.path)
+        study, notes = with_known_age(connection, studies.load_study(connection, study_key, rooms.home.path))
     decision = routing.choose_routes(study, rooms.settings.routing, dt.datetime.now(dt.UTC), rooms.settings.site.tzinfo())
-    planned = [_plan_run(rooms, study, route.rule) for route in decision.routes]
+    rules = [route.rule for route in decision.routes]
+    found = rooms.archives.look(study, rules, now) if rooms.archives else Standing(Next.GO)
+    if found.next is not Next.GO:
+        return
+    planned = [_plan_run(rooms, study, rule) for rule in rules]
     with rooms.database.begin() as connection:
-        if not studies.mark_routed(connection, study_key, now):
+        if not studies.mark_routed(connection, study_key, now) or studies.hold_where_rejected(connection, study_key):
             return
+        if studies.hold_where_deleted(connection, study_key):
+            return
+        for note in notes:
+            tell(connection, study_key, "orders", "patient.known", note)
         for sentence in decision.reasons:
             tell(connection, study_key, "routing", "rule.evaluated", sentence, decision.held)
         if decision.held:
             studies.hold(connection, study_key, decision.held, decision.summary)
+        elif held_as_incomplete(connection, study_key, found, rules):
+            return
         for run in planned:
-            _request_run(rooms, connection, study, run)
+            _request_run(rooms, connection, study, run, incomplete_sentence(found))
+    rooms.port.ring(RUNS)
+
+
+def warm_up(rooms: Rooms) -> WarmUp:
+    """Return what the child loads before the first study comes: the pipelines of all rules, with the bundles that can be used."""
+    wanted: dict[str, tuple[dict[str, Path], dict[str, Any]]] = {}
+    for rule in rooms.settings.routing.rules:
+        needs = load_kind("pipeline", rule.pipeline).NEEDS
+        chosen = inference_bundles.choose(needs, rule.bundles, rooms.bundle_roots, rule.policy)
+        wanted[rule.pipeline] = (dict(chosen.folders), inference_bundles.pipeline_settings(rooms.settings.inference, rule))
+    return WarmUp(wanted)
 
 
 @dataclass(frozen=True)
@@ -61,7 +92,7 @@ def _plan_run(rooms: Rooms, study: Study, rule: Rule) -> _PlannedRun:
     return _PlannedRun(rule, selection, chosen, settings)
 
 
-def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned: _PlannedRun) -> None:
+def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned: _PlannedRun, incomplete: str = "") -> None:
     """Write the run's row and submit its workflow, unless the images read are those of the last result."""
     rule, selection, chosen = planned.rule, planned.selection, planned.bundles
     read = tuple(i.sop_instance_uid for i in selection.read)
@@ -85,12 +116,14 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
         revision=revision,
         policy=rule.policy,
         release=rule.release,
-        priority=rule.priority,
+        priority=most_urgent(connection, study.study_key, rule.priority),
+        after_report=rule.after_report,
         destinations=rule.destinations,
         outputs=rule.outputs,
         requested_at=dt.datetime.now(dt.UTC).replace(microsecond=0),
         bundles={name: str(folder) for name, folder in chosen.folders.items()},
         predecessor=last.request.run_key if last else "",
+        incomplete=incomplete,
     )
     runs.insert_run(
         connection,
@@ -102,6 +135,9 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
         study_revision=study.revision,
         settings=planned.settings,
     )
-    rooms.port.submit_run(connection, request.run_key, int(request.priority))
+    rooms.port.submit_run(connection, request.run_key, place_in_queue(request.priority, request.requested_at.timestamp()))
     text = f'{rule.pipeline} requested by rule "{rule.name}", result {revision}, {len(read)} image(s) to read.'
     tell(connection, study.study_key, "routing", "run.requested", text)
+    if report_is_final(connection, study.study_key):
+        text = f"The final report for this order is known already; the rule says: {rule.after_report.value}."
+        tell(connection, study.study_key, "routing", "report.known", text)

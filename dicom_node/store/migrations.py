@@ -21,6 +21,16 @@ def _to_2(op: Operations) -> None:
     op.add_column("study", sa.Column("pixels_deleted_utc", sa.Float))
     op.add_column("delivery", sa.Column("proof", sa.String, nullable=False, server_default=""))
     op.add_column("delivery", sa.Column("proved_utc", sa.Float))
+    op.add_column("delivery", sa.Column("proof_attempt", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("delivery", sa.Column("proof_detail", sa.String, nullable=False, server_default=""))
+    op.add_column("study", sa.Column("committed_utc", sa.Float))
+    op.add_column("instance", sa.Column("deleted_utc", sa.Float))
+    op.add_column("delivery", sa.Column("begun_utc", sa.Float))
+    op.create_index("run_rule_requested", "run", ["rule", "requested_utc"])
+    # of what is not over in schema 1, nobody knows whether the peer has it
+    op.execute("UPDATE delivery SET begun_utc = planned_utc WHERE attempt > 0 AND done_utc IS NULL")
+    op.create_index("instance_study_state", "instance", ["study_key", "state"])
+    op.drop_index("instance_study", table_name="instance")
     # what schema 1 called done was the peer's answer, and nothing more is known of it
     op.execute("UPDATE delivery SET proof = 'answer', proved_utc = done_utc WHERE state IN ('done', 'done_with_warning')")
 

@@ -26,6 +26,7 @@ study = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False, default=1),  # +1 when identity or the images read change
     sa.Column("legal_hold", sa.Boolean, nullable=False, default=False),  # a person said: nothing of it is deleted
     sa.Column("pixels_deleted_utc", sa.Float),  # when retention removed the received objects; NULL: they are there
+    sa.Column("committed_utc", sa.Float),  # when the node took responsibility for objects of it towards their sender
     sa.Index("study_deadline", "deadline_utc"),
 )
 
@@ -47,7 +48,8 @@ instance = sa.Table(
     sa.Column("calling_ae", sa.String, nullable=False),
     sa.Column("called_ae", sa.String, nullable=False),
     sa.Column("received_utc", sa.Float, nullable=False),
-    sa.Index("instance_study", "study_key"),
+    sa.Column("deleted_utc", sa.Float),  # when retention decided to remove the file; NULL: it is there
+    sa.Index("instance_study_state", "study_key", "state"),
     sa.Index("instance_sop", "sop_instance_uid"),
 )
 
@@ -86,9 +88,7 @@ run = sa.Table(
     sa.Column("pipeline", sa.String, nullable=False),
     sa.Column("rule", sa.String, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column(
-        "state", sa.String, nullable=False
-    ),  # queued | running; analysed | not_analysed | failed | cancelled | …
+    sa.Column("state", sa.String, nullable=False),  # queued | running; analysed | not_analysed | failed | cancelled | …
     sa.Column("request", sa.JSON, nullable=False),  # the RunRequest: policy, release, destinations, instances read, bundles
     sa.Column("summary", sa.JSON),  # decision, zone, probabilities, code, reason: what lists show
     sa.Column("requested_utc", sa.Float, nullable=False),  # the time stamp of everything the run creates
@@ -96,6 +96,7 @@ run = sa.Table(
     sa.Column("crashes", sa.Integer, nullable=False, default=0),  # times a worker died in it: our own poison counter
     sa.UniqueConstraint("study_key", "pipeline", "revision"),
     sa.Index("run_state", "state"),
+    sa.Index("run_rule_requested", "rule", "requested_utc"),
 )
 
 # One row an object made from a run. The bytes lie below HOME/results.
@@ -130,8 +131,11 @@ delivery = sa.Table(
     sa.Column("next_attempt_utc", sa.Float),
     sa.Column("done_utc", sa.Float),
     sa.Column("detail", sa.String, nullable=False, default=""),  # the peer's words
+    sa.Column("begun_utc", sa.Float),  # since when the peer may have it; NULL: it surely has not
     sa.Column("proof", sa.String, nullable=False, default=""),  # core.delivery.Proof; empty: none yet
     sa.Column("proved_utc", sa.Float),
+    sa.Column("proof_attempt", sa.Integer, nullable=False, default=0),  # times the archive was asked whether it keeps it
+    sa.Column("proof_detail", sa.String, nullable=False, default=""),  # what came of that, one sentence
     sa.UniqueConstraint("artifact_id", "destination"),
     sa.Index("delivery_state", "state"),
 )
@@ -155,9 +159,7 @@ association = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False, default=0),
     sa.Column("refused", sa.Integer, nullable=False, default=0),
     sa.Column("seconds_busy", sa.Float, nullable=False, default=0.0),  # first byte to last answer: the rate is over this
-    sa.Column(
-        "ended_by", sa.String, nullable=False, default=""
-    ),  # peer released | peer aborted | node aborted: … | …
+    sa.Column("ended_by", sa.String, nullable=False, default=""),  # peer released | peer aborted | node aborted: … | …
     sa.Column("reason", sa.String, nullable=False, default=""),  # of a rejection, in words
     sa.Index("association_started", "started_utc"),
 )
@@ -170,7 +172,7 @@ commitment = sa.Table(
     sa.Column("direction", sa.String, nullable=False),  # asked | answered
     sa.Column("peer", sa.String, nullable=False),  # name of the destination; AE title of the modality
     sa.Column("state", sa.String, nullable=False),  # open | reported | expired | undeliverable
-    sa.Column("items", sa.JSON, nullable=False),  # asked: delivery ids by SOP Instance UID; answered: [SOP class, SOP instance]
+    sa.Column("items", sa.JSON, nullable=False),  # see delivery.commitment_repository
     sa.Column("requested_utc", sa.Float, nullable=False),
     sa.Column("reported_utc", sa.Float),
     sa.Column("attempt", sa.Integer, nullable=False, default=0),

@@ -6,11 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.delivery import DELIVERED, DeliveryState, Proof, proof_words
 from dicom_node.core.summary import held_line
+from dicom_node.core.withdrawal import Cause
 from dicom_node.store import tables
 from dicom_node.store.story import read_story
-from dicom_node.studies import repository
+from dicom_node.studies import rejection, repository
 from dicom_node.studies.arrivals import InstanceState
 from dicom_node.studies.step import find_study
 
@@ -46,9 +47,12 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
     }
 
 
-def list_studies(connection: sa.Connection, limit: int = 50) -> list[dict[str, Any]]:
-    """Return the studies heard of last, newest first: counts, runs, the answer in a sentence, how much of it is delivered."""
-    return [_listed(connection, row) for row in repository.recent(connection, limit)]
+def list_studies(connection: sa.Connection, limit: int = 50, *, discrepancies: bool = False) -> list[dict[str, Any]]:
+    """Return the studies heard of last, newest first: counts, runs, the answer in a sentence, how much of it is delivered.
+
+    ``discrepancies``: only those with a result that was withheld because the radiologist's report was there before it.
+    """
+    return [_listed(connection, row) for row in repository.recent(connection, limit, with_report=discrepancies)]
 
 
 def list_refused(connection: sa.Connection, limit: int = 20) -> list[dict[str, Any]]:
@@ -59,28 +63,32 @@ def list_refused(connection: sa.Connection, limit: int = 20) -> list[dict[str, A
 
 def _listed(connection: sa.Connection, row: Any) -> dict[str, Any]:
     runs = repository.runs_of(connection, row.study_key)
-    states = [r.state for r in repository.deliveries_of(connection, row.study_key)]
+    deliveries = repository.deliveries_of(connection, row.study_key)
     result = _result(row, runs)
     return {
         **_head(row),
         "counts": repository.counts(connection, row.study_key),
         "runs": [_run(r) for r in runs],
         "answer": result.get("reason") or result.get("headline", ""),
-        "planned": len(states),
-        "delivered": sum(state in (DeliveryState.DONE, DeliveryState.WARNED) for state in states),
+        "planned": len(deliveries),
+        "delivered": sum(one.state in DELIVERED for one in deliveries),
+        "proof": _weakest_proof(deliveries),
     }
 
 
 def _result(row: Any, runs: list[Any]) -> dict[str, Any]:
     """Return the newest result's line; of a held study, why it is held; empty while nothing is known."""
-    if row.state == "held":
-        return held_line(row.study_key, row.hold_reason)
-    said = [r.summary for r in runs if r.summary]
-    return dict(said[-1]) if said else {}
+    said = [dict(r.summary) for r in runs if r.summary]
+    last = said[-1] if said else {}
+    if "withdrawn" in last and (row.state != "held" or row.hold_reason == rejection.REASON):
+        why = Cause(last["withdrawn"]["cause"]).sentence
+        return {**last, "status": "withdrawn", "headline": "", "reason": f"Withdrawn. {why}", "decision": "", "zone": ""}
+    return held_line(row.study_key, row.hold_reason) if row.state == "held" else last
 
 
 def _head(row: Any) -> dict[str, Any]:
     names = ("study_key", "state", "hold_reason", "revision", "first_received_utc", "last_received_utc", "deadline_utc")
+    names += ("legal_hold", "pixels_deleted_utc")
     return {name: getattr(row, name) for name in names}
 
 
@@ -115,4 +123,15 @@ def _artifact(row: Any) -> dict[str, Any]:
 
 def _delivery(row: Any, role: str) -> dict[str, Any]:
     names = ("delivery_id", "artifact_id", "run_key", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail")
-    return {**{name: getattr(row, name) for name in names}, "role": role}
+    names += ("proof", "proved_utc")
+    said = proof_words(row.state, row.proof, row.proof_detail)
+    return {**{name: getattr(row, name) for name in names}, "proof_words": said, "role": role}
+
+
+def _weakest_proof(deliveries: list[Any]) -> str:
+    """Return in words how it is known that all of these arrived: a chain is as strong as its weakest link."""
+    if any(row.state == DeliveryState.SENT for row in deliveries):
+        return proof_words(DeliveryState.SENT, "")
+    strength = list(Proof)
+    proofs = [Proof(row.proof) for row in deliveries if row.state in DELIVERED]
+    return proof_words(DeliveryState.DONE, min(proofs, key=strength.index)) if proofs else ""

@@ -19,6 +19,8 @@ class InstanceState(enum.StrEnum):
     PENDING = "pending"  # came under a known UID with other bytes; not compared yet
     HELD = "held"  # kept, never analysed, until a person decides
     OURS = "ours"  # a result of this node that came back
+    REJECTED = "rejected"  # a rejection note names it: kept, never analysed
+    REJECTION_NOTE = "rejection_note"  # the note itself
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Version:
     state: InstanceState
 
 
-def state_on_arrival(versions: Sequence[Version], sha256: str, *, ours: bool, study_is_stuck: bool) -> InstanceState | None:
+def state_on_arrival(
+    versions: Sequence[Version], sha256: str, *, ours: bool, study_is_stuck: bool, rejected: bool = False
+) -> InstanceState | None:
     """Return the state of an arriving object, or ``None`` when it is here already and need not be kept again.
 
     Parameters
@@ -41,11 +45,15 @@ def state_on_arrival(versions: Sequence[Version], sha256: str, *, ours: bool, st
         This node made it.
     study_is_stuck
         The study waits for a person (two patients, changed pixels): whatever comes is kept and waits too.
+    rejected
+        A rejection note that came before names it.
     """
     if ours:
         return None if versions else InstanceState.OURS
     if versions and (versions[-1].sha256 == sha256 or any(v.sha256 == sha256 and v.state is InstanceState.HELD for v in versions)):
         return None
+    if rejected:
+        return InstanceState.REJECTED
     if study_is_stuck:
         return InstanceState.HELD
     return InstanceState.PENDING if versions else InstanceState.CURRENT

@@ -72,8 +72,9 @@ def compare(pending: list[Any], current: dict[str, Any], home: Path) -> list[Com
         if known is None:
             found = Verdict.CORRECTED  # nothing to compare with: it counts as new
         else:
+            gone = known.deleted_utc is not None  # retention took the earlier file: what can still be compared is the identity
             found = verdict(
-                same_pixels=same_pixels(object_path(home, known.storage_key), object_path(home, row.storage_key)),
+                same_pixels=gone or same_pixels(object_path(home, known.storage_key), object_path(home, row.storage_key)),
                 same_identity=identity.same_identity(repository.facts_of(known), repository.facts_of(row)),
             )
         outcome.append(Compared(row.instance_id, None if known is None else known.instance_id, found))

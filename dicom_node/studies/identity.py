@@ -6,17 +6,11 @@ trailing ``^`` and blanks; ideographic and phonetic groups only where both heade
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
+from dicom_node.core.identifiers import plain
 from dicom_node.core.phi import Phi
 from dicom_node.core.study import HeaderFacts
-
-
-def _plain(text: Phi | str) -> str:
-    """Text as it is compared: compatibility forms folded, case folded, blanks made single."""
-    revealed = text.reveal() if isinstance(text, Phi) else text
-    return " ".join(unicodedata.normalize("NFKC", revealed).casefold().split())
 
 
 def name_groups(name: Phi | str) -> tuple[str, ...]:
@@ -24,7 +18,7 @@ def name_groups(name: Phi | str) -> tuple[str, ...]:
     revealed = name.reveal() if isinstance(name, Phi) else name
     groups = []
     for group in revealed.split("="):
-        components = [_plain(component) for component in group.split("^")]
+        components = [plain(component) for component in group.split("^")]
         while components and not components[-1]:
             components.pop()
         groups.append("^".join(components))
@@ -43,7 +37,7 @@ def patients_conflict(one: HeaderFacts, other: HeaderFacts) -> bool:
     """Say whether two headers name two patients: by Patient ID, its issuer, or the name."""
 
     def contradict(a: Phi, b: Phi) -> bool:
-        return bool(_plain(a)) and bool(_plain(b)) and _plain(a) != _plain(b)
+        return bool(plain(a)) and bool(plain(b)) and plain(a) != plain(b)
 
     return (
         contradict(one.patient_id, other.patient_id)
@@ -59,7 +53,7 @@ def any_conflict(headers: Sequence[HeaderFacts]) -> bool:
     """
     seen: dict[tuple[str, str, tuple[str, ...]], HeaderFacts] = {}
     for facts in headers:
-        key = (_plain(facts.patient_id), _plain(facts.issuer_of_patient_id), name_groups(facts.patient_name))
+        key = (plain(facts.patient_id), plain(facts.issuer_of_patient_id), name_groups(facts.patient_name))
         if key in seen:
             continue
         if any(patients_conflict(facts, known) for known in seen.values()):
@@ -77,13 +71,13 @@ def same_identity(one: HeaderFacts, other: HeaderFacts) -> bool:
 
     def addressed(facts: HeaderFacts) -> tuple[object, ...]:
         return (
-            _plain(facts.patient_id),
-            _plain(facts.issuer_of_patient_id),
+            plain(facts.patient_id),
+            plain(facts.issuer_of_patient_id),
             name_groups(facts.patient_name),
-            _plain(facts.birth_date),
-            _plain(facts.patient_sex),
-            _plain(facts.accession_number),
-            tuple(_plain(accession) for accession in facts.requested_accessions),
+            plain(facts.birth_date),
+            plain(facts.patient_sex),
+            plain(facts.accession_number),
+            tuple(plain(accession) for accession in facts.requested_accessions),
         )
 
     return addressed(one) == addressed(other)

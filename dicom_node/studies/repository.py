@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,27 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.core.artifact import DICOM
+from dicom_node.core.delivery import REPORTED, DeliveryState
 from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance
 from dicom_node.store.tables import artifact, delivery, instance, run, study
 from dicom_node.studies.arrivals import InstanceState, Version
+
+# Statements of every arrival, made once: building them costs more than running them.
+_a, _i, _s = artifact.c, instance.c, study.c
+_LOCKED_STUDY = sa.select(study).where(_s.study_key == sa.bindparam("key")).with_for_update()
+_UPDATE_STUDY = sa.update(study).where(_s.study_key == sa.bindparam("of_study"))
+_INSERT_INSTANCE = sa.insert(instance)
+_VERSIONS = (
+    sa.select(_i.instance_id, _i.sha256, _i.state)
+    .where(_i.sop_instance_uid == sa.bindparam("uid"), _i.study_key == sa.bindparam("key"))
+    .order_by(_i.instance_id)
+)
+_ELSEWHERE = (
+    sa.select(_i.instance_id).where(_i.sop_instance_uid == sa.bindparam("uid"), _i.study_key != sa.bindparam("key")).limit(1)
+)
+_NOTES = sa.select(_i.facts).where(_i.study_key == sa.bindparam("key"), _i.state == InstanceState.REJECTION_NOTE.value)
+_OUR_ARTIFACT = sa.select(_a.artifact_id).where(_a.identifier == sa.bindparam("uid"), _a.media_type == DICOM).limit(1)
 
 
 def study_row(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
@@ -22,7 +40,7 @@ def study_row(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
 
 def locked_study(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
     """Return the study's row, locked until the transaction ends (SQLite: the whole database is, from BEGIN on)."""
-    return connection.execute(sa.select(study).where(study.c.study_key == study_key).with_for_update()).first()
+    return connection.execute(_LOCKED_STUDY, {"key": study_key}).first()
 
 
 def ensure_study(
@@ -58,33 +76,23 @@ def ensure_study(
 
 def update_study(connection: sa.Connection, study_key: str, **values: object) -> None:
     """Change columns of one study."""
-    connection.execute(sa.update(study).where(study.c.study_key == study_key).values(**values))
+    connection.execute(_UPDATE_STUDY, {"of_study": study_key, **values})
 
 
 def versions(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> list[Version]:
     """Return what the study has under a SOP Instance UID, oldest first."""
-    c = instance.c
-    query = (
-        sa.select(c.instance_id, c.sha256, c.state)
-        .where(c.sop_instance_uid == sop_instance_uid, c.study_key == study_key)
-        .order_by(c.instance_id)
-    )
-    return [Version(row.instance_id, row.sha256, InstanceState(row.state)) for row in connection.execute(query)]
+    rows = connection.execute(_VERSIONS, {"uid": sop_instance_uid, "key": study_key})
+    return [Version(row.instance_id, row.sha256, InstanceState(row.state)) for row in rows]
 
 
 def known_elsewhere(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> bool:
     """Say whether another study has an object under this SOP Instance UID."""
-    c = instance.c
-    query = sa.select(c.instance_id).where(c.sop_instance_uid == sop_instance_uid, c.study_key != study_key).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.execute(_ELSEWHERE, {"uid": sop_instance_uid, "key": study_key}).first() is not None
 
 
 def is_our_artifact(connection: sa.Connection, sop_instance_uid: str) -> bool:
     """Say whether this node made an object under this SOP Instance UID."""
-    query = (
-        sa.select(artifact.c.artifact_id).where(artifact.c.identifier == sop_instance_uid, artifact.c.media_type == DICOM).limit(1)
-    )
-    return connection.execute(query).first() is not None
+    return connection.execute(_OUR_ARTIFACT, {"uid": sop_instance_uid}).first() is not None
 
 
 def insert_instance(
@@ -92,21 +100,22 @@ def insert_instance(
 ) -> None:
     """Add a row; ``item.path`` is the storage key."""
     connection.execute(
-        sa.insert(instance).values(
-            study_key=study_key,
-            sop_instance_uid=item.sop_instance_uid,
-            sop_class_uid=item.sop_class_uid,
-            series_instance_uid=item.series_instance_uid,
-            transfer_syntax_uid=item.transfer_syntax_uid,
-            sha256=item.sha256,
-            size=size,
-            storage_key=item.path,
-            facts=item.facts.to_json(),
-            state=state.value,
-            calling_ae=item.calling_ae,
-            called_ae=item.called_ae,
-            received_utc=now_utc,
-        )
+        _INSERT_INSTANCE,
+        {
+            "study_key": study_key,
+            "sop_instance_uid": item.sop_instance_uid,
+            "sop_class_uid": item.sop_class_uid,
+            "series_instance_uid": item.series_instance_uid,
+            "transfer_syntax_uid": item.transfer_syntax_uid,
+            "sha256": item.sha256,
+            "size": size,
+            "storage_key": item.path,
+            "facts": item.facts.to_json(),
+            "state": state.value,
+            "calling_ae": item.calling_ae,
+            "called_ae": item.called_ae,
+            "received_utc": now_utc,
+        },
     )
 
 
@@ -123,9 +132,17 @@ def has_state(connection: sa.Connection, study_key: str, state: InstanceState) -
 
 def has_sop_class(connection: sa.Connection, study_key: str, sop_class_uids: Sequence[str]) -> bool:
     """Say whether the study has an object of one of these classes."""
-    c = instance.c
-    query = sa.select(c.instance_id).where(c.study_key == study_key, c.sop_class_uid.in_(list(sop_class_uids))).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.execute(_with_classes(tuple(sop_class_uids)), {"key": study_key}).first() is not None
+
+
+@functools.cache
+def _with_classes(sop_class_uids: tuple[str, ...]) -> sa.Select[Any]:
+    return sa.select(_i.instance_id).where(_i.study_key == sa.bindparam("key"), _i.sop_class_uid.in_(sop_class_uids)).limit(1)
+
+
+def facts_of_notes(connection: sa.Connection, study_key: str) -> list[dict[str, Any]]:
+    """Return the header facts of the study's rejection notes, as JSON."""
+    return list(connection.execute(_NOTES, {"key": study_key}).scalars())
 
 
 def rows_in(connection: sa.Connection, study_key: str, *states: InstanceState) -> list[sa.Row[Any]]:
@@ -150,6 +167,17 @@ def due(connection: sa.Connection, now_utc: float) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def open_and_revised(connection: sa.Connection) -> list[str]:
+    """Return studies that wait for their deadline in a later revision than the first."""
+    query = sa.select(study.c.study_key).where(study.c.deadline_utc.is_not(None), study.c.revision > 1).order_by(study.c.study_key)
+    return list(connection.execute(query).scalars())
+
+
+def next_deadline(connection: sa.Connection) -> float | None:
+    """Return the earliest deadline of all studies."""
+    return connection.execute(sa.select(sa.func.min(study.c.deadline_utc))).scalar()
+
+
 def facts_of(row: sa.Row[Any]) -> HeaderFacts:
     """Return the header facts of an instance's row."""
     return HeaderFacts.from_json(row.facts)
@@ -172,9 +200,13 @@ def counts(connection: sa.Connection, study_key: str) -> list[dict[str, Any]]:
     ]
 
 
-def recent(connection: sa.Connection, limit: int) -> list[sa.Row[Any]]:
-    """Return the studies heard of last."""
+def recent(connection: sa.Connection, limit: int, *, with_report: bool = False) -> list[sa.Row[Any]]:
+    """Return the studies heard of last; ``with_report``: only those whose result came after the radiologist's report."""
     query = sa.select(study).order_by(study.c.last_received_utc.desc(), study.c.study_key).limit(limit)
+    if with_report:
+        d = delivery.c
+        late = sa.select(d.study_key).where(d.state == DeliveryState.WITHHELD.value, d.detail == REPORTED)
+        query = query.where(study.c.study_key.in_(late))
     return list(connection.execute(query))
 
 

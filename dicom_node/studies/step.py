@@ -16,7 +16,7 @@ from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
-from dicom_node.studies import completeness, identity, repository
+from dicom_node.studies import completeness, deleted, identity, rejection, repository
 from dicom_node.studies.arrivals import InstanceState, Verdict, state_on_arrival
 from dicom_node.studies.comparison import Compared, compare
 from dicom_node.studies.files import object_path
@@ -65,10 +65,18 @@ def record_arrival(
     key: str = row.study_key
     ours = instance.facts.made_by_this_node or repository.is_our_artifact(connection, instance.sop_instance_uid)
     stuck = row.state == "held" and row.hold_reason in STUCK
+    if row.pixels_deleted_utc is not None:
+        is_image = not ours and not rejection.is_rejection(instance.sop_class_uid, instance.facts)
+        if deleted.take_back(connection, key, instance, size=size, received_utc=received_utc, is_image=is_image):
+            return True
     known = repository.versions(connection, key, instance.sop_instance_uid)
-    state = state_on_arrival(known, instance.sha256, ours=ours, study_is_stuck=stuck)
+    rejected = rejection.is_rejected(connection, key, instance.sop_instance_uid)
+    state = state_on_arrival(known, instance.sha256, ours=ours, study_is_stuck=stuck, rejected=rejected)
     if state is None:
         return False
+    if not ours and rejection.is_rejection(instance.sop_class_uid, instance.facts):
+        _take_note(connection, row, made, instance, size, received_utc, settings, quiet_hints)
+        return True
     first_of_ours = ours and not repository.has_state(connection, key, InstanceState.OURS)
     foreign_uid = not ours and not known and repository.known_elsewhere(connection, key, instance.sop_instance_uid)
     repository.insert_instance(connection, key, instance, size, state, received_utc)
@@ -84,12 +92,43 @@ def record_arrival(
             "instance.shared",
             "An object of this study is also in another study, under the same SOP Instance UID.",
         )
+    if state is InstanceState.REJECTED:
+        text = "An object came that a rejection note names: it is kept and not analysed."
+        tell(connection, key, _ROOM, "instance.rejected", text, rejection.REASON)
+        return True
     if stuck:
         repository.update_study(connection, key, last_received_utc=received_utc)
         tell(connection, key, _ROOM, "instance.held", "Another object came while the study is held; it waits too.", row.hold_reason)
         return True
     _move_deadline(connection, row, made, instance, state, received_utc, settings, quiet_hints)
     return True
+
+
+def _take_note(
+    connection: sa.Connection,
+    row: Any,
+    made: bool,
+    note: Instance,
+    size: int,
+    now_utc: float,
+    settings: StudiesSettings,
+    hints: Iterable[float],
+) -> None:
+    """Keep a rejection note and do what it says; a study whose result is void thereby is looked at again once it is quiet."""
+    key = row.study_key
+    repository.insert_instance(connection, key, note, size, InstanceState.REJECTION_NOTE, now_utc)
+    void = rejection.apply_note(connection, row, note)
+    if made:
+        repository.update_study(connection, key, state="held", hold_reason=rejection.REASON)
+    if not void:
+        return
+    if row.state == "held" and row.hold_reason in STUCK:  # it stays held; the look at it withdraws what is void
+        repository.update_study(connection, key, deadline_utc=now_utc)
+        return
+    ceiling = row.ceiling_utc if row.deadline_utc is not None else now_utc + settings.ceiling_seconds
+    quiet = completeness.quiet_seconds((note.sop_class_uid,), settings, hints)
+    deadline = completeness.deadline_utc(now_utc, quiet, ceiling)
+    repository.update_study(connection, key, state="receiving", hold_reason="", deadline_utc=deadline, ceiling_utc=ceiling)
 
 
 def _move_deadline(
@@ -141,6 +180,11 @@ def _move_deadline(
 def due_studies(connection: sa.Connection, now: float) -> list[str]:
     """Return keys of studies to look at now, longest overdue first. Each goes through ``settle_arrivals`` next."""
     return repository.due(connection, now)
+
+
+def next_deadline(connection: sa.Connection) -> float | None:
+    """Return when the next study will be due (UTC, seconds since 1970), ``None`` when none waits."""
+    return repository.next_deadline(connection)
 
 
 def settle_arrivals(database: sa.Engine, study_key: str, home: Path, *, now: float | None = None) -> Settlement:
@@ -227,6 +271,27 @@ def put_off(connection: sa.Connection, study_key: str, now: float, seconds: floa
         tell(connection, study_key, _ROOM, "study.put_off", text)
 
 
+def voided_studies(connection: sa.Connection) -> list[str]:
+    """Return keys of open studies in a later revision than the first: what was made for an earlier one is withdrawn at once."""
+    return repository.open_and_revised(connection)
+
+
+def hold_where_rejected(connection: sa.Connection, study_key: str) -> bool:
+    """Hold a study whose images were all rejected; says whether it is one. In the transaction of ``mark_routed``."""
+    if not rejection.nothing_left(connection, study_key):
+        return False
+    hold(connection, study_key, rejection.REASON)
+    return True
+
+
+def hold_where_deleted(connection: sa.Connection, study_key: str) -> bool:
+    """Hold a study that is looked at again after retention took its images; in the transaction of ``mark_routed``."""
+    if not deleted.objects_missing(connection, study_key):
+        return False
+    hold(connection, study_key, "images_deleted")
+    return True
+
+
 def mark_routed(connection: sa.Connection, study_key: str, now: float) -> bool:
     """Say that the study's runs are requested; in the transaction that inserts them.
 
@@ -276,6 +341,17 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
         for r in rows
     )
     return Study(study_key, row.study_instance_uid, instances, row.revision)
+
+
+def orders_named(connection: sa.Connection, study_key: str) -> list[tuple[str, str, str]]:
+    """Return (accession number, Patient ID, issuer) that the study's current objects name, each once; for asking, never for logs."""
+    found: dict[tuple[str, str, str], None] = {}
+    for row in repository.rows_in(connection, study_key, InstanceState.CURRENT):
+        facts = repository.facts_of(row)
+        for number in (facts.accession_number, *facts.requested_accessions):
+            if number.reveal().strip():
+                found[(number.reveal(), facts.patient_id.reveal(), facts.issuer_of_patient_id.reveal())] = None
+    return list(found)
 
 
 def find_study(connection: sa.Connection, key_or_uid: str) -> str:

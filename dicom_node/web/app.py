@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,34 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from dicom_node.core.errors import UsageError
 from dicom_node.store.connect import check_database, reading
 from dicom_node.studies import account as studies
+from dicom_node.studies.disk import DiskState, Level, words
 from dicom_node.version import VERSION
 from dicom_node.web.metrics import render_metrics
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def make_app(database: sa.Engine, site: str, last_beats: Callable[[], dict[str, float]], stale_seconds: float) -> FastAPI:
-    """Build the application. ``site`` is the site's name; ``last_beats`` gives the age of each role's heartbeat in seconds."""
+def make_app(
+    database: sa.Engine,
+    site: str,
+    last_beats: Callable[[], dict[str, float]],
+    stale_seconds: float,
+    disks: Callable[[], Sequence[DiskState]] = tuple,
+    certificates: Callable[[], Mapping[str, float]] = dict,
+) -> FastAPI:
+    """Build the application.
+
+    Parameters
+    ----------
+    site
+        The site's name.
+    last_beats
+        Gives the age of each role's heartbeat in seconds.
+    disks
+        Gives the disks that the node writes to.
+    certificates
+        Gives the seconds that each certificate is still valid, by the setting that names its file.
+    """
     app = FastAPI(title="dicom-node", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     templates = Jinja2Templates(directory=_TEMPLATES)
     templates.env.filters["clock"] = lambda at: time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) if at else ""
@@ -48,14 +68,17 @@ def make_app(database: sa.Engine, site: str, last_beats: Callable[[], dict[str, 
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(render_metrics(database, last_beats()), media_type=CONTENT_TYPE_LATEST)
+        return Response(render_metrics(database, last_beats(), disks(), certificates()), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", response_class=HTMLResponse)
     def front(request: Request) -> HTMLResponse:
         with reading(database) as connection:
             listed = studies.list_studies(connection, 200)
             refused = studies.list_refused(connection)
-        return page(request, "studies.html", studies=listed, refused=refused, roles=last_beats(), stale=stale_seconds)
+        low = [f"{disk.name}: {words(disk)}" for disk in disks() if disk.level is not Level.OK]
+        return page(
+            request, "studies.html", studies=listed, refused=refused, roles=last_beats(), stale=stale_seconds, low_disks=low
+        )
 
     @app.get("/studies/{key}", response_class=HTMLResponse)
     def study(request: Request, key: str) -> HTMLResponse:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from dicom_node.core.delivery import DeliveryState
 from dicom_node.store import tables
 from dicom_node.store.connect import reading
+from dicom_node.studies.disk import DiskState
 
 
 class _Rows:
     """One scrape."""
 
-    def __init__(self, database: sa.Engine, beats: dict[str, float]) -> None:
+    def __init__(
+        self, database: sa.Engine, beats: dict[str, float], disks: Sequence[DiskState], certificates: Mapping[str, float]
+    ) -> None:
         self._database = database
         self._beats = beats
+        self._disks = disks
+        self._certificates = certificates
 
     def collect(self) -> Iterable[Metric]:
         with reading(self._database) as connection:
@@ -32,9 +38,17 @@ class _Rows:
                 "status",
                 tables.refused_object.c.status,
             )
+            messages = GaugeMetricFamily("dicom_node_messages", "HL7 messages by type and outcome.", labels=["type", "state"])
+            m = tables.message.c
+            for kind, state, count in connection.execute(
+                sa.select(m.type, m.state, sa.func.count()).group_by(m.type, m.state)
+            ):
+                messages.add_metric([kind, state], count)
+            yield messages
             deliveries = GaugeMetricFamily(
                 "dicom_node_deliveries", "Deliveries by destination and state.", labels=["destination", "state"]
             )
+            yield from _proofs(connection)
             d = tables.delivery.c
             for name, state, count in connection.execute(
                 sa.select(d.destination, d.state, sa.func.count()).group_by(d.destination, d.state)
@@ -48,6 +62,48 @@ class _Rows:
         for role, age in self._beats.items():
             ages.add_metric([role], age)
         yield ages
+        yield from _disks(self._disks)
+        left = GaugeMetricFamily(
+            "dicom_node_certificate_expiry_seconds",
+            "Seconds until a certificate expires, by the setting that names its file.",
+            labels=["use"],
+        )
+        for use, seconds in self._certificates.items():
+            left.add_metric([use], seconds)
+        yield left
+
+
+def _proofs(connection: sa.Connection) -> Iterable[Metric]:
+    """How deliveries are known to have arrived, and how long the oldest is sent without that."""
+    d, c = tables.delivery.c, tables.commitment.c
+    proven = GaugeMetricFamily(
+        "dicom_node_deliveries_proven", "Delivered, by destination and proof (answer, query, commitment).", labels=["destination", "proof"]
+    )
+    rows = sa.select(d.destination, d.proof, sa.func.count()).where(d.proof != "").group_by(d.destination, d.proof)
+    for name, proof, count in connection.execute(rows):
+        proven.add_metric([name, proof], count)
+    yield proven
+    oldest = connection.execute(sa.select(sa.func.min(d.done_utc)).where(d.state == str(DeliveryState.SENT))).scalar()
+    waits = max(0.0, time.time() - oldest) if oldest else 0.0
+    yield GaugeMetricFamily("dicom_node_oldest_unproven_delivery_seconds", "How long the oldest delivery is unproven.", value=waits)
+    asked = GaugeMetricFamily(
+        "dicom_node_commitments", "Transactions of storage commitment.", labels=["direction", "state"]
+    )
+    for direction, state, count in connection.execute(
+        sa.select(c.direction, c.state, sa.func.count()).group_by(c.direction, c.state)
+    ):
+        asked.add_metric([direction, state], count)
+    yield asked
+
+
+def _disks(states: Iterable[DiskState]) -> Iterable[Metric]:
+    free = GaugeMetricFamily("dicom_node_disk_free_bytes", "Free bytes of a disk.", labels=["disk"])
+    level = GaugeMetricFamily("dicom_node_disk_level", "0: room, 1: low, 2: full, objects are refused.", labels=["disk"])
+    for state in states:
+        free.add_metric([state.name], state.free)
+        level.add_metric([state.name], state.level)
+    yield free
+    yield level
 
 
 def _by(connection: sa.Connection, name: str, text: str, label: str, column: sa.Column[object]) -> Metric:
@@ -57,8 +113,13 @@ def _by(connection: sa.Connection, name: str, text: str, label: str, column: sa.
     return family
 
 
-def render_metrics(database: sa.Engine, beats: dict[str, float]) -> bytes:
+def render_metrics(
+    database: sa.Engine,
+    beats: dict[str, float],
+    disks: Sequence[DiskState] = (),
+    certificates: Mapping[str, float] | None = None,
+) -> bytes:
     """Return the metrics in Prometheus' text format. Labels are states, statuses and configured names, never a patient."""
     registry = CollectorRegistry()
-    registry.register(_Rows(database, beats))
+    registry.register(_Rows(database, beats, disks, certificates or {}))
     return generate_latest(registry)

@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from dicom_node.demo.peers import send
 from tests.factories.deliverables import BASIC_TEXT_SR, SECONDARY_CAPTURE
 
 
@@ -22,10 +23,12 @@ class QuirkyPacs:
     """What a PACS was sent, and how it answers.
 
     ``answer``: a status, or ``"abort"``, or ``"silence"``. It repeats patients in its Error Comment, as real ones do.
+    ``coerced``: the Patient ID that it writes over that of whatever it stores; empty: it leaves it.
     """
 
-    def __init__(self, answer: int | str = 0x0000) -> None:
+    def __init__(self, answer: int | str = 0x0000, coerced: str = "") -> None:
         self.answer = answer
+        self.coerced = coerced
         self.stored: list[Dataset] = []
         self.contexts: list[int] = []
         self.implementation: tuple[str, str] = ("", "")
@@ -42,12 +45,21 @@ class QuirkyPacs:
         if self.answer == "silence":
             time.sleep(2)
         dataset = event.dataset
+        dataset.file_meta = event.file_meta
+        if self.coerced:
+            dataset.PatientID = self.coerced
         self.stored.append(dataset)
         status = Dataset()
         status.Status = self.answer if isinstance(self.answer, int) else 0x0000
         if status.Status:
             status.ErrorComment = "Doe^Jane PID-0042 differs"
         return status
+
+
+    def send_all_twice(self, port: int, ae_title: str, *more: Dataset) -> None:
+        """Forward what it has, and ``more``, to a node: everything twice, our own objects with its own Patient ID too."""
+        send([*self.stored, *more], port, ae_title, "DEMOPACS")
+        send([*more, *self.stored], port, ae_title, "DEMOPACS")
 
 
 @contextmanager
@@ -57,9 +69,10 @@ def quirky_pacs(
     known_aes: tuple[str, ...] = (),
     ae_title: str = "PACS",
     maximum: int = 10,
+    coerced: str = "",
 ) -> Iterator[QuirkyPacs]:
-    """Run a PACS that accepts these SOP classes in Explicit VR Little Endian from these AE titles (none: from all)."""
-    pacs = QuirkyPacs(answer)
+    """Run a PACS that takes these SOP classes in Explicit VR Little Endian from these AE titles (none: from all)."""
+    pacs = QuirkyPacs(answer, coerced)
     entity = AE(ae_title=ae_title)
     entity.maximum_associations = maximum
     entity.require_called_aet = True

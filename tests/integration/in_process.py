@@ -27,6 +27,7 @@ from dicom_node.inference.findings_store import save_findings
 from dicom_node.inference.runner import PipelineJob, run_pipeline
 from dicom_node.node import prepare
 from dicom_node.reception.intake import Command, Intake
+from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import Rooms
 from dicom_node.studies import step as studies
 from dicom_node.studies.account import study_story
@@ -59,6 +60,9 @@ class _Queue:
     ) -> None:
         self.deliveries.append((delivery_id, attempt))
 
+    def ring(self, queue: str) -> None:
+        pass
+
     def alive(self, prefix: str) -> set[str]:
         return set()
 
@@ -66,8 +70,9 @@ class _Queue:
 class _Here:
     """Stands where the child process is."""
 
-    def run(self, job: PipelineJob, timeout_seconds: float) -> None:
+    def run(self, job: PipelineJob, timeout_seconds: float) -> float:
         save_findings(job.folder, run_pipeline(job))
+        return 0.0
 
 
 class InProcessNode:
@@ -89,6 +94,7 @@ class InProcessNode:
                         "pipeline": "cxr_tb",
                         "release": "at_once",
                         "max_study_age_hours": 1_000_000,
+                        "max_flag_age_hours": 1_000_000,
                         "destinations": ["pacs"],
                         **(rule or {}),
                     }
@@ -139,7 +145,11 @@ class InProcessNode:
             waiting, queue.deliveries = queue.deliveries, []
             for delivery_id, attempt in waiting:
                 settings = self.rooms.settings.destinations
-                receipt = delivery.attempt_delivery(self.rooms.database, delivery_id, attempt, settings, self.rooms.home.results)
+                database, results = self.rooms.database, self.rooms.home.results
+                guard = self.rooms.guard.before_sending
+                receipt = delivery.attempt_delivery(
+                    database, delivery_id, attempt, settings, results, guard=guard, reported=report_is_final
+                )
                 delivery.settle_delivery(self.rooms.database, delivery_id, attempt, receipt, settings, queue.submit_delivery)
 
     def answer(self, *datasets: Dataset) -> dict[str, Any]:

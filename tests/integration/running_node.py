@@ -41,6 +41,7 @@ def configuration(
         "pipeline": "cxr_tb",
         "release": "at_once",
         "max_study_age_hours": 1_000_000,
+        "max_flag_age_hours": 1_000_000,
         "destinations": ["pacs"],
         **changes,
     }
@@ -79,6 +80,7 @@ class RunningNode:
         self.settings = load_settings(self.home.config)
         self.port = self.settings.reception.port
         self.ae_title = self.settings.reception.ae_titles[0]
+        self.environment: dict[str, str] = {}  # of its processes, beside this one's
         self._process: subprocess.Popen[bytes] | None = None
         self._database: sa.Engine | None = None
 
@@ -97,6 +99,7 @@ class RunningNode:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **self.environment},
             )
         wait_for("the node", lambda: listens(self.port), ready_seconds)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.parse
-from pathlib import Path
-from typing import Any
 
 import httpx
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
-from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout
+from dicom_node.core.errors import HttpFailure, PeerError
+from dicom_node.core.withdrawal import REPORT
 from dicom_node.delivery.fhir_update import (
     ChangedBySomebodyElse,
     Json,
@@ -22,8 +20,10 @@ from dicom_node.delivery.fhir_update import (
     fitted,
     not_written,
     searches,
+    withdrawn,
 )
 from dicom_node.delivery.settings import DestinationSettings
+from dicom_node.network.https import HttpAccess, http_client, transport_failure
 
 MEDIA_TYPES = (FHIR,)
 
@@ -33,13 +33,10 @@ _TEMPORARY = frozenset(
 _HEADERS = {"Accept": FHIR, "Content-Type": f"{FHIR}; charset=utf-8", "Prefer": "return=minimal"}
 
 
-class Settings(DestinationSettings):
+class Settings(DestinationSettings, HttpAccess):
     """A FHIR R4 server that takes transactions."""
 
     base_url: str = Field(description="Base URL, e.g. https://fhir.hospital.example/r4. Never with a user or password in it.")
-    token_file: Path | None = Field(default=None, description="File that holds a bearer token; read anew at every attempt.")
-    token_env: str | None = Field(default=None, description="Environment variable that holds a bearer token.")
-    ca_file: Path | None = Field(default=None, description="PEM file of the authority that signed the server's certificate.")
 
     @field_validator("base_url")
     @classmethod
@@ -48,14 +45,8 @@ class Settings(DestinationSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("write a URL such as https://fhir.hospital.example/r4")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("a base URL has no user, password, query or fragment; tokens go into token_file or token_env")
+            raise ValueError("a base URL has no user, password, query or fragment; tokens go into token_file, token_env or oauth2")
         return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _one_token(self) -> Settings:
-        if self.token_file is not None and self.token_env is not None:
-            raise ValueError("name token_file or token_env, not both")
-        return self
 
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:
@@ -65,7 +56,7 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
         held = {position: _search(client, url) for position, url in searches(bundle).items()}
         dropped = [there for reference in dropped_results(bundle, held) if (there := _read(client, reference)) is not None]
         try:
-            transaction = fitted(bundle, held, dropped)
+            transaction = (withdrawn if artifact.kind == REPORT else fitted)(bundle, held, dropped)
         except ChangedBySomebodyElse as error:
             raise HttpFailure(
                 f"The server's {error} was changed by somebody else: treated as feedback, not overwritten.",
@@ -102,33 +93,7 @@ def describe(settings: Settings) -> str:
 
 
 def _client(settings: Settings) -> httpx.Client:
-    headers = dict(_HEADERS)
-    token = _token(settings)
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    verify: Any = True
-    if settings.ca_file is not None:
-        import ssl
-
-        verify = ssl.create_default_context(cafile=str(settings.ca_file))
-    # environment variables could send patients through a proxy that nobody named in the configuration
-    return httpx.Client(
-        base_url=settings.base_url, headers=headers, timeout=settings.timeout_seconds, verify=verify, trust_env=False
-    )
-
-
-def _token(settings: Settings) -> str:
-    if settings.token_env is not None:
-        token = os.environ.get(settings.token_env, "")
-        if not token:
-            raise HttpFailure(f"The environment variable {settings.token_env} holds no token.", status=401, temporary=False)
-        return token.strip()
-    if settings.token_file is not None:
-        try:
-            return settings.token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise HttpFailure(f"The token file cannot be read ({type(error).__name__}).", status=401, temporary=False) from error
-    return ""
+    return http_client(settings, settings.base_url, _HEADERS, settings.timeout_seconds)
 
 
 def _read(client: httpx.Client, reference: str) -> Json | None:
@@ -153,10 +118,8 @@ def _asked(client: httpx.Client, method: str, path: str, body: Json | None = Non
     try:
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         response = client.request(method, client.base_url.copy_with(raw_path=_raw_path(client, path)), content=content)
-    except httpx.TimeoutException as error:
-        raise PeerTimeout("The FHIR server did not answer in time.") from error
     except httpx.HTTPError as error:
-        raise PeerTimeout(f"The FHIR server cannot be reached ({type(error).__name__}).") from error
+        raise transport_failure(error, "The FHIR server") from error
     status = response.status_code
     if not 200 <= status < 300:
         raise HttpFailure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 
 from pydantic import Field
@@ -11,6 +12,9 @@ from dicom_node.core.artifact import HL7, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
 from dicom_node.core.errors import Hl7Nack, PeerError, PeerTimeout
 from dicom_node.delivery.settings import DestinationSettings
+from dicom_node.network.tls import current_context
+from dicom_node.network.tls_settings import ClientTls
+from dicom_node.network.tls_words import tls_failure
 
 MEDIA_TYPES = (HL7,)
 
@@ -29,6 +33,7 @@ class Settings(DestinationSettings):
 
     host: str = Field(min_length=1, description="Address or name of the receiver.")
     port: int = Field(ge=1, le=65535, description="TCP port of the receiver, often 2575.")
+    tls: ClientTls | None = Field(default=None, description="Encrypt the connection. Default: plain TCP.")
 
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:
@@ -38,6 +43,8 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
         with _connection(settings) as connection:
             connection.sendall(START + artifact.data + END)
             answer = _read_block(connection, deadline)
+    except ssl.SSLError as error:
+        raise tls_failure(error, whose="The receiver") from error
     except TimeoutError as error:
         raise PeerTimeout("The receiver did not acknowledge the message in time.") from error
     except OSError as error:
@@ -70,7 +77,10 @@ def acknowledgement(block: bytes) -> tuple[str, str]:
 def check(settings: Settings, sop_class_uids: tuple[str, ...]) -> list[str]:
     """Say whether a connection can be opened; MLLP has no question that does not send a message."""
     try:
-        _connection(settings).close()
+        with _connection(settings):
+            pass
+    except PeerError as error:
+        return [str(error)]
     except OSError as error:
         return [f"{settings.host}:{settings.port} cannot be reached ({type(error).__name__})."]
     return []
@@ -78,13 +88,20 @@ def check(settings: Settings, sop_class_uids: tuple[str, ...]) -> list[str]:
 
 def describe(settings: Settings) -> str:
     """Say where this goes."""
-    return f"HL7 v2.5.1 over MLLP to {settings.host}:{settings.port}."
+    return f"HL7 v2.5.1 over MLLP{' and TLS' if settings.tls else ''} to {settings.host}:{settings.port}."
 
 
 def _connection(settings: Settings) -> socket.socket:
     connection = socket.create_connection((settings.host, settings.port), timeout=settings.timeout_seconds)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
+    if settings.tls is None:
+        return connection
+    try:
+        return current_context(settings.tls).wrap_socket(connection, server_hostname=settings.tls.server_name)
+    except OSError as error:
+        raise tls_failure(error, whose="The receiver") from error
+    finally:
+        connection.close()  # the encrypted one has taken the socket over; one that failed is closed here
 
 
 def _read_block(connection: socket.socket, deadline: float) -> bytes:

@@ -136,7 +136,7 @@ def _rows(context: ResultContext) -> list[dict[str, Any]]:
     if refused is not None:
         rows[0]["notes"] = [refusal_text(findings)]
         rows.append({"type": "CWE", "code": codes.REFUSAL_REASON, "sub": "REASON", "values": [coded(refused)], "notes": []})
-    rows += [_class_row(findings, finding) for finding in findings.findings]
+    rows += [_class_row(context, finding) for finding in findings.findings]
     lines = [line for line in context.report_lines() if line]
     text = "\n".join(lines)
     lines = [line for line in context.disclaimer if line not in text] + lines
@@ -144,7 +144,7 @@ def _rows(context: ResultContext) -> list[dict[str, Any]]:
     return rows
 
 
-def _class_row(findings: Findings, finding: Finding) -> dict[str, Any]:
+def _class_row(context: ResultContext, finding: Finding) -> dict[str, Any]:
     row: dict[str, Any] = {
         "type": "NM",
         "code": finding.code,
@@ -160,7 +160,7 @@ def _class_row(findings: Findings, finding: Finding) -> dict[str, Any]:
     row["unit"] = coded(codes.UNITY)
     if finding.threshold is not None:
         row["range"] = f"<{rounded(finding.threshold):.4f}"
-    if certain(findings, finding):
+    if certain(context.findings, finding) and context.may_flag:
         row["flag"] = "A" if finding.decision is Decision.POSITIVE else "N"
     return row
 

@@ -65,7 +65,7 @@ def draw(context: ResultContext) -> Overlay:
     return draw_overlay(
         image.values,
         caption(context),
-        saliency=saliency.values if saliency else None,
+        saliency=saliency.placed if saliency else None,
         lungs=lungs.values if lungs is not None and mine else None,
     )
 

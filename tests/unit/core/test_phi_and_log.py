@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -35,3 +36,18 @@ def test_log_refuses_a_field_that_is_not_on_the_list(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ""
     log.event("run.finished", study="st_1", seconds=1.5)
     assert json.loads(capsys.readouterr().out)["study"] == "st_1"
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disk full, and a reader that is gone: the line is lost, the caller goes on."""
+
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    log.event("run.finished", study="st_1")
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stdout", closed)
+    log.event("run.finished", study="st_1")

@@ -13,6 +13,7 @@ from dicom_node.core.delivery import Outcome
 from dicom_node.core.errors import AssociationRejected, DimseFailure, PeerError, PeerTimeout
 from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.delivery.destinations import dicom_store
+from dicom_node.network import association
 from tests.factories.deliverables import BASIC_TEXT_SR, SECONDARY_CAPTURE, artifact
 from tests.factories.quirky_peers import quirky_pacs
 
@@ -44,13 +45,13 @@ def test_an_object_is_stored_as_it_is_with_only_the_context_it_needs() -> None:
 def test_small_objects_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nagle's algorithm is off on the socket that the object goes through."""
     seen: list[int] = []
-    plain = dicom_store._no_delay
+    plain = association._no_delay
 
     def watch(event: Any) -> None:
         plain(event)
         seen.append(event.assoc.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    monkeypatch.setattr(dicom_store, "_no_delay", watch)
+    monkeypatch.setattr(association, "_no_delay", watch)
     with quirky_pacs() as pacs:
         dicom_store.send(artifact(), settings(pacs.port))
     assert len(seen) == 1
@@ -103,7 +104,7 @@ def test_a_wrong_ae_title_of_the_pacs_is_told_as_such() -> None:
 
 def test_a_pacs_at_its_limit_is_tried_again() -> None:
     """A rejection for congestion is temporary."""
-    echo = [(Verification, ExplicitVRLittleEndian)]
+    echo = [(Verification, [ExplicitVRLittleEndian])]
     with (
         quirky_pacs(maximum=1) as pacs,
         dicom_store._association(settings(pacs.port), echo),

@@ -189,7 +189,7 @@ def test_a_peer_error_says_whether_trying_again_helps(node: Node, monkeypatch: p
 
     monkeypatch.setattr(folder, "send", fail)
     node.plan()
-    assert node.attempt() == Receipt(Outcome.RETRY if temporary else Outcome.REJECT, "Status.")
+    assert node.attempt() == Receipt(Outcome.RETRY if temporary else Outcome.REJECT, "Status.", in_doubt=False)
 
 
 def test_an_unexpected_error_is_tried_again_and_told_without_its_text(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

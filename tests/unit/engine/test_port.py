@@ -41,7 +41,7 @@ SCRIPT = textwrap.dedent(
     def deliver(key, attempt):
         note(f"{key} {attempt}")
 
-    worker = port.Worker(database, url, "host-1", runs=1, per_destination=2)
+    worker = port.Worker(database, url, "host-1", runs=1)
     submit = port.Port(database)
 
     def wait_for(text, seconds=15):

@@ -259,11 +259,40 @@ def test_a_nul_inside_a_text_is_dropped() -> None:
     assert facts_of(element(0x0010, 0x0020, "LO", b"A\0B ")).patient_id.reveal() == "AB"
 
 
-def test_a_deflated_object_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deflated_object_is_unpacked_only_as_far_as_a_header_may_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels behind that are left packed; a header that goes on behind it is refused."""
     monkeypatch.setattr(encoded_module, "MAX_INFLATED_BYTES", 1000)
     packer = zlib.compressobj(wbits=-15)
+    header = read_header(packer.compress(encoded(radiograph()) + bytes(100_000)) + packer.flush(), DEFLATED)
+    assert (header.has_pixel_data, header.truncated) == (True, False)
+    assert read_facts(header.dataset).modality == "CR"
+    packer = zlib.compressobj(wbits=-15)
+    private = bytes.fromhex("09000110") + b"UT\0\0" + (100_000).to_bytes(4, "little")
+    endless = element(0x0008, 0x0060, "CS", b"CR") + private + bytes(100_000)
     with pytest.raises(StudyError, match="more than"):
-        read_header(packer.compress(encoded(radiograph()) + bytes(100_000)) + packer.flush(), DEFLATED)
+        read_header(packer.compress(endless) + packer.flush(), DEFLATED)
+
+
+@pytest.mark.parametrize("vr", ["FD", "UL"])
+def test_a_character_set_in_another_value_representation_is_no_valid_header(vr: str) -> None:
+    """The library wants to convert it at once and cannot."""
+    with pytest.raises(StudyError, match="not valid DICOM"):
+        read_header(element(0x0008, 0x0005, vr, b"ISO_IR 192") + encoded(radiograph(SpecificCharacterSet=None)), EXPLICIT)
+
+
+def test_an_empty_element_of_an_unknown_value_representation_is_an_unknown_value() -> None:
+    facts = facts_of(element(0x0008, 0x0060, "CS", b"CR") + element(0x0028, 0x0011, "ZZ", b""))
+    assert (facts.modality, facts.columns) == ("CR", None)
+
+
+def test_a_header_of_millions_of_elements_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros are empty elements, eight bytes each; also inside a sequence."""
+    monkeypatch.setattr(encoded_module, "MAX_READS", 2000)
+    with pytest.raises(StudyError, match="does not end"):
+        read_header(encoded(radiograph(PixelData=None)) + bytes(80_000), EXPLICIT)
+    opening = bytes.fromhex("08004011") + b"SQ\0\0" + b"\xff" * 4 + bytes.fromhex("feff00e0") + b"\xff" * 4
+    with pytest.raises(StudyError, match="does not end"):
+        read_header(encoded(radiograph(PixelData=None)) + opening + bytes(80_000), EXPLICIT)
 
 
 # --- files --------------------------------------------------------------------------------------------------------------

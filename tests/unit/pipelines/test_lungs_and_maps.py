@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+from dicom_node.core.findings import Spread
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.other_views import abdomen, limb
 from pipelines.blocks.chest_template import AVERAGE_CHEST, likeness
-from pipelines.blocks.classify import _distance, _temperatures, calibrated
+from pipelines.blocks.classify import _distance, _reference, _temperatures, calibrated
 from pipelines.blocks.lungs import LungFacts, LungLimits, implausible, measure, not_frontal
 from pipelines.blocks.prepare_cxr import prepare
 from pipelines.blocks.saliency import border_share, place
@@ -79,17 +80,18 @@ def test_energy_in_lung_and_border_share_are_shares() -> None:
     prepared = prepare(image, {"size": 64, "percentiles": [0, 100]})
     lungs = np.zeros((100, 100), np.uint8)
     lungs[:, :50] = 1
-    placed = place("abnormal", "Grad-CAM", np.ones((8, 8), np.float32), prepared, "1.2", lungs)
+    (placed,) = place("abnormal", {"Grad-CAM": np.ones((8, 8), np.float32)}, prepared, "1.2", lungs)
     assert placed.energy_in_lung == pytest.approx(0.5)
     assert placed.border_share == pytest.approx(1 - 0.9**2, abs=1e-6)
     corner = np.zeros((100, 100), np.float32)
     corner[0, 0] = 5
-    assert border_share(corner) == 1
+    eye = np.eye(100, dtype=np.float32)
+    assert border_share(Spread(corner, eye, eye)) == 1
 
 
 def test_an_empty_map_stays_empty_and_has_no_shares() -> None:
     prepared = prepare(np.random.default_rng(0).random((90, 80)).astype(np.float32), {"size": 64, "percentiles": [0, 100]})
-    placed = place("abnormal", "Grad-CAM", np.full((7, 7), -1, np.float32), prepared, "1.2", np.ones((90, 80), np.uint8))
+    (placed,) = place("abnormal", {"Grad-CAM": np.full((7, 7), -1, np.float32)}, prepared, "1.2", np.ones((90, 80), np.uint8))
     assert placed.values.max() == 0
     assert placed.energy_in_lung is None
     assert placed.border_share is None
@@ -108,16 +110,17 @@ def test_temperature_softens_without_reordering_and_softmax_classes_sum_to_one()
 
 
 def test_a_temperature_stands_for_all_classes_or_for_each(tmp_path: Path) -> None:
-    assert _temperatures(tmp_path, ["a"]) == {"a": 1.0}
+    assert _temperatures(tmp_path, "none", ("a",)) == {"a": 1.0}
     (tmp_path / "calibration.yaml").write_text(yaml.safe_dump({"method": "temperature", "temperature": {"a": 1.5}}))
-    assert _temperatures(tmp_path, ["a", "b"]) == {"a": 1.5, "b": 1.0}
+    assert _temperatures(tmp_path, "each", ("a", "b")) == {"a": 1.5, "b": 1.0}
     (tmp_path / "calibration.yaml").write_text(yaml.safe_dump({"parameters": {"temperature": 2}}))
-    assert _temperatures(tmp_path, ["a", "b"]) == {"a": 2.0, "b": 2.0}
+    assert _temperatures(tmp_path, "all", ("a", "b")) == {"a": 2.0, "b": 2.0}
 
 
 def test_the_distance_is_mahalanobis_over_the_bundles_limit(tmp_path: Path) -> None:
     path = tmp_path / "reference.npz"
-    assert _distance(np.ones(2, np.float32), path) is None
+    assert _distance(np.ones(2, np.float32), _reference(path, "none")) is None
     np.savez(path, embedding_mean=np.zeros(2), embedding_precision=np.diag([4.0, 1.0]), distance_limit=2.0)
-    assert _distance(np.array([1.0, 0.0], np.float32), path) == pytest.approx(1.0)
-    assert _distance(np.array([0.0, 4.0], np.float32), path) == pytest.approx(2.0)
+    reference = _reference(path, "some")
+    assert _distance(np.array([1.0, 0.0], np.float32), reference) == pytest.approx(1.0)
+    assert _distance(np.array([0.0, 4.0], np.float32), reference) == pytest.approx(2.0)

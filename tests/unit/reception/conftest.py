@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,9 +51,18 @@ class Node:
         return self.home / "store" / str(row.storage_key)
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    database = open_database(default_url(tmp_path))
+@pytest.fixture(params=["fast", "plain"])
+def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A receiver on each path: whatever a test says must hold on both."""
+    with running(tmp_path, path=request.param) as made:
+        yield made
+
+
+@contextmanager
+def running(home: Path, **changes: Any) -> Iterator[Node]:
+    """Run a receiver; ``services`` and ``admit_storage`` go to ``start``, everything else into its settings."""
+    passed_on = {name: changes.pop(name) for name in ("services", "admit_storage", "database") if name in changes}
+    database = passed_on.pop("database", None) or open_database(default_url(home))
     settings = ReceptionSettings(
         host="127.0.0.1",
         port=0,
@@ -63,12 +73,18 @@ def node(tmp_path: Path) -> Iterator[Node]:
             PeerSettings(ae_title="NOWHERE", host="no-such-host.invalid"),
             PeerSettings(ae_title="ANYWHERE"),
         ),
-        extra_sop_classes=(EXTRA_SOP_CLASS,),
-        max_associations=4,
-        network_timeout_seconds=20,
-        dimse_timeout_seconds=20,
+        **{
+            "extra_sop_classes": (EXTRA_SOP_CLASS,),
+            "max_associations": 4,
+            "network_timeout_seconds": 20,
+            "dimse_timeout_seconds": 20,
+            **changes,
+        },
     )
-    receiver = start(settings, home=tmp_path, database=database, record=partial(record_arrival, settings=StudiesSettings()))
-    yield Node(tmp_path, database, receiver)
-    receiver.stop(grace_seconds=1)
-    database.dispose()
+    record = partial(record_arrival, settings=StudiesSettings())
+    receiver = start(settings, home=home, database=database, record=record, **passed_on)
+    try:
+        yield Node(home, database, receiver)
+    finally:
+        receiver.stop(grace_seconds=1)
+        database.dispose()

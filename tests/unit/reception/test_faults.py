@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from dicom_node.reception import object_file
 from dicom_node.studies import step
 from dicom_node.studies.files import clean_store
 from tests.factories.dicom_sender import association, send, send_bytes
@@ -26,26 +25,16 @@ def full(*_args: Any, **_kwargs: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", "MARKER")
 
 
-class FullDisk:
-    """A file that takes some bytes and then no more."""
+def break_write(patch: pytest.MonkeyPatch) -> None:
+    """A disk that takes some bytes and then no more."""
+    writev = os.writev
 
-    def __init__(self, path: Path, mode: str) -> None:
-        self._file = open(path, mode)  # noqa: SIM115
-
-    def __enter__(self) -> FullDisk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data[:50])
+    def some(descriptor: int, slices: Any) -> int:
+        writev(descriptor, [bytes(slices[0][:50])])
         full()
         return 0
 
-
-def break_write(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(object_file, "open", FullDisk, raising=False)
+    patch.setattr(os, "writev", some)
 
 
 def break_fdatasync(patch: pytest.MonkeyPatch) -> None:
@@ -54,6 +43,16 @@ def break_fdatasync(patch: pytest.MonkeyPatch) -> None:
 
 def break_rename(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(os, "rename", full)
+
+
+def break_open(patch: pytest.MonkeyPatch) -> None:
+    """No room for even one more file name."""
+    opened = os.open
+
+    def refused(path: Any, *args: Any, **kwargs: Any) -> int:
+        return full() or 0 if str(path).endswith(".part") else opened(path, *args, **kwargs)
+
+    patch.setattr(os, "open", refused)
 
 
 def break_folder(patch: pytest.MonkeyPatch) -> None:
@@ -77,7 +76,7 @@ def break_last_folder_sync(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    [break_write, break_fdatasync, break_rename, break_folder, break_folder_sync, break_last_folder_sync],
+    [break_open, break_write, break_fdatasync, break_rename, break_folder, break_folder_sync, break_last_folder_sync],
     ids=lambda f: f.__name__,
 )
 def test_a_full_disk_gives_a700_and_leaves_nothing_visible_and_the_next_object_is_welcome(

@@ -315,7 +315,7 @@ def test_an_association_leaves_one_line_that_says_what_it_brought(node: Node, ca
         lines += capsys.readouterr().out
         time.sleep(0.05)
     (line,) = [json.loads(text) for text in lines.splitlines() if "association.ended" in text]
-    assert (line["count"], line["calling_ae"], line["reason"], line["outcome"]) == (2, "PACS", "released", "0 refused")
+    assert (line["count"], line["calling_ae"], line["reason"], line["outcome"]) == (2, "PACS", "peer released", "0 refused")
 
 
 def test_answers_are_not_held_back_by_the_network(node: Node) -> None:

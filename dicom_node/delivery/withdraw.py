@@ -1,0 +1,87 @@
+"""Taking a result back from wherever it is, or may be: what is unsent is cancelled, the rest is planned like any delivery.
+
+"May be" counts: an attempt whose answer was lost, or that is on its way in this moment (``begun_utc``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import sqlalchemy as sa
+
+from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
+from dicom_node.core.delivery import DELIVERED, DeliveryState
+from dicom_node.core.run import Priority
+from dicom_node.core.withdrawal import MESSAGE, NOTE, REPORT, ROLES
+from dicom_node.delivery import repository
+
+Submit = Callable[[sa.Connection, str, int, str, int, float], None]
+
+_ROLE_OF = {DICOM: NOTE, HL7: MESSAGE, FHIR: REPORT}
+_HAS_IT = (*DELIVERED, DeliveryState.SENT)
+
+
+def cancel_unsent(connection: sa.Connection, run_key: str, detail: str) -> int:
+    """Cancel what is not sent of a run's result; return how much was waiting to be sent."""
+    rows = [row for row in repository.of_run(connection, run_key) if row.state in repository.OPEN and row.role not in ROLES]
+    for row in rows:
+        state = str(DeliveryState.CANCELLED)
+        repository.update(connection, row.delivery_id, state=state, next_attempt_utc=None, detail=detail)
+    return sum(row.state != DeliveryState.WITHHELD for row in rows)
+
+
+def roles_out(connection: sa.Connection, run_key: str) -> set[str]:
+    """Return the roles of a run's artifacts that some destination has, or may have."""
+    return {row.role for row in _out(connection, run_key)}
+
+
+def plan_withdrawal(connection: sa.Connection, run_key: str, artifacts: Iterable[Artifact], submit: Submit) -> dict[str, list[str]]:
+    """Plan what takes a result back, for each destination that has it or may have it; return role by destination.
+
+    In the caller's transaction; the artifacts' rows are there. A message that a later result has updated in place is left alone:
+    taking it back would take back the later one.
+    """
+    made = {artifact.role for artifact in artifacts}
+    ids = repository.artifact_ids(connection, run_key)
+    planned: dict[str, list[str]] = {}
+    for row in _out(connection, run_key):
+        role = _ROLE_OF[row.media_type]
+        if role not in made or role in planned.get(row.destination, ()):
+            continue
+        if row.media_type != DICOM and repository.updated_by_later(connection, row):
+            continue
+        key = repository.delivery_id(ids[role], row.destination)
+        values = {
+            "delivery_id": key,
+            "artifact_id": ids[role],
+            "run_key": run_key,
+            "study_key": row.study_key,
+            "destination": row.destination,
+            "state": str(DeliveryState.QUEUED),
+            "attempt": 1,
+            "planned_utc": time.time(),
+            "detail": "",
+        }
+        if repository.insert(connection, values):
+            submit(connection, key, 1, row.destination, int(Priority.STAT), 0.0)
+        planned.setdefault(row.destination, []).append(role)
+    return planned
+
+
+def send_again(connection: sa.Connection, late: repository.Delivery, submit: Submit) -> None:
+    """Send the withdrawal to a destination once more, because ``late`` arrived there after it was planned.
+
+    The same object, message or version again: who has it changes nothing, who missed it gets it.
+    """
+    for row in repository.of_run(connection, late.run_key):
+        if row.destination == late.destination and row.role == _ROLE_OF[late.media_type]:
+            attempt = row.attempt + 1
+            values = {"state": str(DeliveryState.QUEUED), "attempt": attempt, "next_attempt_utc": None, "planned_utc": time.time()}
+            repository.update(connection, row.delivery_id, **values)
+            submit(connection, row.delivery_id, attempt, row.destination, int(Priority.STAT), 0.0)
+
+
+def _out(connection: sa.Connection, run_key: str) -> list[repository.Delivery]:
+    rows = repository.of_run(connection, run_key)
+    return [row for row in rows if row.role not in ROLES and (row.state in _HAS_IT or row.begun_utc is not None)]

@@ -1,0 +1,110 @@
+"""One commit for all that wait for one: the price of a sync of the database is shared by the associations open at the moment.
+
+Whoever finds the database free leads: it takes along everybody who is waiting by then. With one association nothing is waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from dicom_node.core.errors import StoreError
+
+_T = TypeVar("_T")
+
+
+@dataclass(eq=False)
+class _Waiting:
+    work: Callable[[sa.Connection], Any]
+    order: str
+    result: Any = None
+    error: BaseException | None = None
+    done: bool = False
+
+
+class GroupCommit:
+    """Runs pieces of work inside shared transactions."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._waiting: list[_Waiting] = []
+
+    def write(self, work: Callable[[sa.Connection], _T], order: str = "") -> _T:
+        """Run ``work`` in a transaction and return its result when that is committed.
+
+        ``work`` may run twice: in the shared transaction, and alone if a neighbour's work failed there. It must have no effect
+        outside the database.
+
+        Parameters
+        ----------
+        order
+            Work of one transaction is done in this order, the same in every process, so that row locks meet no other way round.
+
+        Raises
+        ------
+        Exception
+            What ``work`` raised; nothing of it is in the database.
+        SQLAlchemyError
+            The commit failed: the transaction's fate is not known, and nothing is tried again.
+        """
+        mine = _Waiting(work, order)
+        with self._lock:
+            self._waiting.append(mine)
+        with self._turn:
+            if not mine.done:
+                with self._lock:
+                    batch, self._waiting = self._waiting, []
+                self._commit(sorted(batch, key=lambda item: item.order))
+        if mine.error is not None:
+            raise mine.error
+        result: _T = mine.result
+        return result
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        try:
+            if len(batch) == 1 or not self._together(batch):
+                for item in batch:
+                    self._alone(item)
+        finally:
+            for item in batch:
+                if not item.done:  # this thread is being ended in the middle
+                    item.error = item.error or StoreError("the node was stopped while a row was written")
+                    item.done = True
+
+    def _together(self, batch: list[_Waiting]) -> bool:
+        """Return whether the batch is settled; False when somebody's work failed and all is undone."""
+        try:
+            with self._database.connect() as connection:
+                transaction = connection.begin()
+                try:
+                    for item in batch:
+                        item.result = item.work(connection)
+                except Exception:  # whose work it was does not matter: each gets its own try
+                    transaction.rollback()
+                    return False
+                transaction.commit()
+        except Exception as error:
+            self._settle(batch, error)
+            return True
+        self._settle(batch, None)
+        return True
+
+    def _alone(self, item: _Waiting) -> None:
+        try:
+            with self._database.begin() as connection:
+                item.result = item.work(connection)
+        except Exception as error:  # raised again in the thread that asked
+            item.error = error
+        item.done = True
+
+    @staticmethod
+    def _settle(batch: list[_Waiting], error: Exception | None) -> None:
+        for item in batch:
+            item.error = error
+            item.done = True

@@ -1,0 +1,209 @@
+"""One archive at work: a queue, a few threads, counting and fetching. What comes of each job is a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from dicom_node import log
+from dicom_node.archive import client
+from dicom_node.archive.answers import ArchiveBusy, SeriesCount
+from dicom_node.config.model import NodeSettings
+from dicom_node.core.errors import DimseFailure, HttpFailure, PeerError
+from dicom_node.core.study import HeaderFacts, Instance, Study
+from dicom_node.home import Home
+from dicom_node.reception import presentation_contexts as offered
+from dicom_node.reception.intake import Command, Intake
+from dicom_node.reception.status import SUCCESS, answer_to
+from dicom_node.routing.rules import could_match
+from dicom_node.routing.settings import Rule
+from dicom_node.stages.arrivals import recorder
+from dicom_node.store.connect import reading
+from dicom_node.studies import archive_answers as rows
+from dicom_node.studies.evidence import NOT_IMAGES, Answer, Next, Standing
+
+#: Threads an archive has: questions to one wait for each other, those to another do not.
+WORKERS = 2
+#: An archive that did not answer is left alone for this time; studies then start by their quiet time alone.
+PAUSE_SECONDS = 60.0
+
+
+class Job(NamedTuple):
+    """One study to ask about. ``lease_utc``: the deadline that it has meanwhile."""
+
+    study: Study
+    rules: tuple[Rule, ...]
+    standing: Standing
+    lease_utc: float
+
+
+class Desk:
+    """One archive: its queue, its threads, and whether it is silent."""
+
+    def __init__(self, name: str, home: Home, settings: NodeSettings, database: sa.Engine) -> None:
+        self.name = name
+        self.settings = settings.archives[name]
+        #: What fetched objects name as their sender.
+        self.source = self.settings.ae_title or name
+        self.silent_until = 0.0
+        self.silence = ""
+        self._home = home
+        self._node = settings
+        self._database = database
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: set[str] = set()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the threads. They are daemons: an archive that does not answer must not keep the node from stopping."""
+        for number in range(WORKERS):
+            threading.Thread(target=self._run, name=f"archive-{self.name}-{number}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        for _ in range(WORKERS):
+            self._jobs.put(None)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job, unless the study's last one is not done yet."""
+        with self._lock:
+            if job.study.study_key in self._waiting:
+                return
+            self._waiting.add(job.study.study_key)
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self.work(job)
+            except Exception as error:  # a thread that dies would leave every later study to its ceiling
+                log.event("archive.failed", peer=self.name, study=job.study.study_key, error=type(error).__name__)
+            finally:
+                with self._lock:
+                    self._waiting.discard(job.study.study_key)
+
+    def work(self, job: Job) -> None:
+        """Do one job, write what came of it, and bring the study back."""
+        question = "fetch" if job.standing.next is Next.FETCH else "count"
+        pause = self.settings.compare_seconds
+        answer: Answer | None = None
+        try:
+            answer = self._fetch(job) if question == "fetch" else self._count(job)
+        except ArchiveBusy:
+            pass  # asked again after the pause
+        except PeerError as error:
+            answer = Answer(time.time(), question, problem=_sentence(error), final=not error.temporary)
+            log.event("archive.failed", peer=self.name, kind=question, error=type(error).__name__)
+            if question == "count":
+                self.silence, self.silent_until = answer.problem, time.time() + PAUSE_SECONDS
+                pause = 0.0
+        with self._database.begin() as connection:
+            if answer is not None:
+                rows.note_answer(connection, job.study.study_key, self.name, answer)
+            rows.look_again(connection, job.study.study_key, job.lease_utc, time.time() + pause)
+
+    def _count(self, job: Job) -> Answer:
+        """Count what the archive has of the series that a rule wants; list those of which something seems to be missing."""
+        study = job.study
+        with reading(self._database) as connection:
+            held, ours = rows.held_by_series(connection, study.study_key), rows.own_objects(connection, study.study_key)
+        counts: dict[str, int] = {}
+        instances: dict[str, tuple[str, ...]] = {}
+        classes: set[str] = set()
+        for series_uid, series in client.ask_count(self.settings, study.study_instance_uid).series.items():
+            if not wanted(study, series_uid, series, job.rules):
+                continue
+            here = len(held.get(series_uid, ()))
+            counts[series_uid] = here if series.count is None else series.count
+            if series.count is None or series.count > here:
+                listed = self._listed(study.study_instance_uid, series_uid)
+                if listed:
+                    instances[series_uid] = tuple(sorted(listed.keys() - ours))
+                    counts[series_uid] = len(instances[series_uid])
+                    classes |= {listed[uid] for uid in instances[series_uid]} - {""}
+        return Answer(time.time(), "count", counts, instances, tuple(sorted(classes)))
+
+    def _listed(self, study_uid: str, series_uid: str) -> dict[str, str]:
+        """Return the objects of a series; nothing where the archive counts series but does not list them."""
+        try:
+            return client.ask_instances(self.settings, study_uid, series_uid)
+        except (DimseFailure, HttpFailure):
+            return {}
+
+    def _fetch(self, job: Job) -> Answer:
+        study = job.study
+        with reading(self._database) as connection:
+            answers = rows.answers_since(connection, study.study_key, 0.0)
+        classes = {uid for answer in answers for uid in answer.classes}
+        fetched = client.fetch(
+            self.settings,
+            study.study_instance_uid,
+            job.standing.missing,
+            storage=self._storage(classes),
+            take=self._take(),
+        )
+        log.event("archive.fetched", peer=self.name, study=study.study_key, count=fetched.completed)
+        return Answer(time.time(), "fetch", problem="" if fetched.completed else "It sent nothing.")
+
+    def _storage(self, classes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the storage classes to offer for a C-GET: those that the archive named, else all that the SCP takes."""
+        accepted = offered.accepted_sop_classes(self._node.reception.extra_sop_classes)
+        named = [uid for uid in classes if uid in accepted]
+        return {uid: tuple(offered.TRANSFER_SYNTAXES) for uid in named or accepted}
+
+    def _take(self) -> client.Take:
+        """Return the way in for what was fetched: the same checks and the same durability as for what was sent."""
+        intake = Intake(self._home.path, self._database, recorder(self._node))
+        called_ae = self._node.reception.ae_titles[0]
+
+        def take(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, data: bytes) -> int:
+            command = Command(sop_class_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, self.source, called_ae)
+            try:
+                intake.receive(command, data)
+            except Exception as error:  # as at the SCP: the archive gets an answer whatever fails; the object stays missing
+                status, comment = answer_to(error)
+                log.event("object.refused", calling_ae=self.source, status=f"0x{status.code:04X}", reason=comment)
+                return status.code
+            return SUCCESS.code
+
+        return take
+
+
+def wanted(study: Study, series_uid: str, series: SeriesCount, rules: Sequence[Rule]) -> bool:
+    """Say whether a rule could want a series: by what came of it, else by what the archive says of it."""
+    here = tuple(i for i in study.instances if i.series_instance_uid == series_uid)
+    if not here:
+        if series.modality in NOT_IMAGES or not study.instances:
+            return False
+        here = (_as_listed(study.instances[0], series_uid, series),)
+    one = Study(study.study_key, study.study_instance_uid, here)
+    return any(could_match(rule, one) for rule in rules)
+
+
+def _as_listed(sibling: Instance, series_uid: str, series: SeriesCount) -> Instance:
+    """Return an image of which nothing is known but its study and what the archive says of its series."""
+    known = sibling.facts
+    facts = HeaderFacts(
+        patient_id=known.patient_id,
+        patient_name=known.patient_name,
+        birth_date=known.birth_date,
+        patient_age=known.patient_age,
+        study_date=known.study_date,
+        study_description=known.study_description,
+        modality=series.modality,
+        series_description=series.description,
+        body_part=series.body_part.upper(),
+    )
+    return dataclasses.replace(sibling, sop_class_uid="", sop_instance_uid="", series_instance_uid=series_uid, facts=facts)
+
+
+def _sentence(error: PeerError) -> str:
+    text = str(error).strip()
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,100 @@
+"""Taking results back: those that a correction or a rejection made void, and those that a person names.
+
+Level-triggered: an answer that was made for an earlier revision of its study does not hold, whoever raised the revision. So a crash
+between the correction and the withdrawal loses nothing: the next look finds the same rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from dicom_node import log
+from dicom_node.core.artifact import Artifact
+from dicom_node.core.withdrawal import Cause
+from dicom_node.delivery import withdraw as delivery
+from dicom_node.engine.port import DELIVERIES
+from dicom_node.inference import repository as runs
+from dicom_node.results import repository as artifacts
+from dicom_node.results.withdrawal import Withdrawal, build_withdrawal
+from dicom_node.stages.rooms import Rooms
+from dicom_node.store.connect import reading
+from dicom_node.store.story import tell
+from dicom_node.studies import rejection
+
+
+def withdraw_void(rooms: Rooms, study_key: str = "") -> int:
+    """Withdraw the answers, and cancel the runs, of revisions that are over, of one study or of all; return how many."""
+    with reading(rooms.database) as connection:
+        stale = runs.stale_runs(connection, study_key)
+    return sum(_void(rooms, stored) for stored in stale)
+
+
+def withdraw_answers(rooms: Rooms, study_key: str, cause: Cause) -> int:
+    """Withdraw every answer of a study because a person says so; return how many there were."""
+    with reading(rooms.database) as connection:
+        answered = runs.answered_runs(connection, study_key)
+    return sum(_withdraw(rooms, stored, cause) for stored in answered)
+
+
+def _void(rooms: Rooms, stored: runs.StoredRun) -> bool:
+    request = stored.request
+    with rooms.database.begin() as connection:
+        rests_on = stored.read or [left.sop_instance_uid for left in stored.not_read]
+        rejected = rejection.are_rejected(connection, request.study_key, rests_on)
+        cause = Cause.IMAGES_REJECTED if rejected else Cause.STUDY_CORRECTED
+        if runs.load_run(connection, request.run_key).state in runs.ACTIVE:
+            runs.finish_run(connection, request.run_key, "cancelled", None)
+            text = f"{request.pipeline}: result {request.revision} is not made. {_not_made(cause)}"
+            tell(connection, request.study_key, "inference", "run.cancelled", text)
+            return True
+    return _withdraw(rooms, stored, cause)
+
+
+def _not_made(cause: Cause) -> str:
+    return "Its images were rejected." if cause is Cause.IMAGES_REJECTED else "The study was corrected since it was requested."
+
+
+def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
+    """Mark one answer as withdrawn, cancel what is unsent of it and plan what takes the rest back: one transaction.
+
+    The objects are built inside it: between looking at who has the result and planning, no attempt may begin unseen.
+    """
+    request = stored.request
+    at = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    with rooms.database.begin() as connection:
+        if not runs.withdraw_run(connection, request.run_key, cause.value, at.timestamp()):
+            return False
+        delivery.cancel_unsent(connection, request.run_key, f"Withdrawn before it was sent. {cause.sentence}")
+        out = delivery.roles_out(connection, request.run_key)
+        sent, lost = _readable(rooms, connection, request.run_key, out)
+        built = build_withdrawal(Withdrawal(request.run_key, cause, at, sent, rooms.settings.results))
+        artifacts.write_artifacts(rooms.home.results, built.artifacts)
+        artifacts.record_artifacts(connection, built.artifacts)
+        planned = delivery.plan_withdrawal(connection, request.run_key, built.artifacts, rooms.port.submit_delivery)
+        where = f"It is taken back from {', '.join(sorted(planned))}." if planned else "It had been sent nowhere."
+        if out and not planned:
+            where = "What was sent of it is updated by a later result."
+        text = f"{request.pipeline}: result {request.revision} is withdrawn. {cause.sentence} {where}"
+        tell(connection, request.study_key, "results", "run.withdrawn", text)
+        for problem in (*lost, *built.failed):
+            text = f"What takes result {request.revision} back cannot be written ({problem}): a person must do it at the receiver."
+            tell(connection, request.study_key, "results", "withdrawal.failed", text, "pipeline_failed")
+    rooms.port.ring(DELIVERIES)
+    log.event("run.withdrawn", run=request.run_key, study=request.study_key, reason=cause.value, count=len(planned))
+    return True
+
+
+def _readable(
+    rooms: Rooms, connection: sa.Connection, run_key: str, roles: Iterable[str]
+) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+    """Return what was sent, and the roles whose bytes are gone or damaged."""
+    sent, lost = [], []
+    for role in sorted(roles):
+        try:
+            sent.append(artifacts.load_artifact(connection, rooms.home.results, run_key, role))
+        except OSError as error:
+            lost.append(f"{role.replace('_', ' ')}: {type(error).__name__}")
+    return tuple(sent), tuple(lost)

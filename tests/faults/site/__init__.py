@@ -1,0 +1,1 @@
+"""What a node under fault injection finds on its PYTHONPATH."""

@@ -1,0 +1,59 @@
+"""The named steps at which a fault can be injected. Standard library only: every process of the node imports this first.
+
+A step is a function of ours (``call``), or what it does to a file below the node's home (``open``, ``write``, ``sync``, ``rename``,
+``make``), which holds however the function is called that does it. ``test_points.py`` says when one of them is gone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Point(NamedTuple):
+    """A step: ``module:function`` for ``call``, else a pattern of absolute paths."""
+
+    kind: str
+    where: str
+
+
+_STORE, _RESULTS = "*/store/*", "*/results/*"
+
+POINTS: dict[str, Point] = {
+    # reception: the file
+    "folder made": Point("make", _STORE),
+    "file opened": Point("open", f"{_STORE}.part"),
+    "file written": Point("write", f"{_STORE}.part"),
+    "file synced": Point("sync", f"{_STORE}.part"),
+    "file renamed": Point("rename", f"{_STORE}.dcm"),
+    "folder synced": Point("sync", "*/store/??/st_??????????"),
+    # reception: the row and the answer
+    "row written": Point("call", "dicom_node.studies.step:record_arrival"),
+    # the database, in any process; a fault says in which
+    "statement executed": Point("call", "sqlalchemy.engine.default:DefaultDialect.do_execute"),
+    "transaction committed": Point("call", "sqlalchemy.engine.default:DefaultDialect.do_commit"),
+    # studies, routing
+    "due found": Point("call", "dicom_node.studies.step:due_studies"),
+    "study settled": Point("call", "dicom_node.studies.step:settle_arrivals"),
+    "study routed": Point("call", "dicom_node.routing.step:choose_routes"),
+    "run inserted": Point("call", "dicom_node.inference.repository:insert_run"),
+    "study started": Point("call", "dicom_node.stages.start:start_study"),
+    # inference
+    "analysis begun": Point("call", "dicom_node.inference.repository:begin_run"),
+    "pipeline run": Point("call", "dicom_node.inference.runner:run_pipeline"),
+    "findings saved": Point("call", "dicom_node.inference.findings_store:save_findings"),
+    # results
+    "outputs built": Point("call", "dicom_node.results.step:build_results"),
+    "artifacts written": Point("call", "dicom_node.results.repository:write_artifacts"),
+    "artifacts recorded": Point("call", "dicom_node.results.repository:record_artifacts"),
+    "result opened": Point("open", _RESULTS),
+    "result written": Point("write", _RESULTS),
+    "result synced": Point("sync", _RESULTS),
+    "result renamed": Point("rename", _RESULTS),
+    # delivery
+    "deliveries planned": Point("call", "dicom_node.delivery.step:plan_deliveries"),
+    "run finished": Point("call", "dicom_node.inference.repository:finish_run"),
+    "attempt made": Point("call", "dicom_node.delivery.step:attempt_delivery"),
+    "attempt settled": Point("call", "dicom_node.delivery.step:settle_delivery"),
+    # what every role writes by itself
+    "heartbeat written": Point("write", "*/state/*"),
+}
