@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.setup
 
-.PHONY: setup demo test test-kill lint bench clean
+.PHONY: setup demo test test-kill test-faults fuzz lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what can be called
@@ -28,6 +28,12 @@ test: $(STAMP)  ## everything: unit, contract, integration against Orthanc, DCMT
 
 test-kill: $(STAMP)  ## the long form of the kill test: 40 studies, 20 kills
 	$(BIN)/python -m pytest -m faults tests/integration
+
+test-faults: $(STAMP)  ## kill -9 at every step, disk full, database down, peers in trouble, clock jumps; on SQLite and PostgreSQL
+	$(BIN)/python -m pytest -m "faults or not gpu" -q tests/faults
+
+fuzz: $(STAMP)  ## at least 100,000 damaged PDUs and data sets; MINUTES=5, and SEED=... to do the same again
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),8) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)  ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .

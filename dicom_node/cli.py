@@ -21,6 +21,8 @@ COMMANDS = {
     "studies": "list studies, release a held one, put one under legal hold, withdraw results",
     "deliveries": "list deliveries, send parked ones again",
     "retention": "list what may be deleted by age, or delete it now",
+    "associations": "list who connected, what came and how it ended; export it for a vendor",
+    "messages": "list HL7 messages that came, and what became of them",
     "bundle": "list or verify model bundles",
     "certs": "make a small authority and certificates, to try encryption",
     "demo": "show the main job end to end on loopback",

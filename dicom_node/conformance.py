@@ -12,12 +12,15 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
+from dicom_node.archive import query_status
 from dicom_node.core import abstentions, codes, product
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import Outcome
+from dicom_node.delivery.commitment import failure_rows as commitment_failures
 from dicom_node.network import dimse_status
 from dicom_node.plugins import known_kinds, load_kind
 from dicom_node.reception import presentation_contexts, status
+from dicom_node.web.stow_parts import NO_SUCH_CLASS, NO_SUCH_SYNTAX
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "conformance_statement.md"
 _TABLE = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -74,6 +77,19 @@ def _store_statuses() -> str:
     return _markdown(("Status of the peer", "Meaning", "What this node does"), rows)
 
 
+def _query_statuses() -> str:
+    return _markdown(("Status of the archive", "Meaning"), query_status.table())
+
+
+def _stow_answers() -> str:
+    rows = [row for row in (*status.ALL, NO_SUCH_CLASS, NO_SUCH_SYNTAX) if row.code]
+    return _markdown(("Failure Reason", "When", "Source"), [(f"0x{row.code:04X}", row.meaning, row.source) for row in rows])
+
+
+def _commitment_failures() -> str:
+    return _markdown(("Failure Reason", "Meaning", "What this node does"), commitment_failures())
+
+
 def _private_codes() -> str:
     named = [value for value in vars(codes).values() if isinstance(value, codes.Code) and value.scheme == codes.PRIVATE_SCHEME]
     refusals = [r.code for r in abstentions.REASONS.values() if r.code.scheme == codes.PRIVATE_SCHEME]
@@ -92,6 +108,9 @@ TABLES = {
     "identity": _identity,
     "store-answers": _store_answers,
     "store-statuses": _store_statuses,
+    "query-statuses": _query_statuses,
+    "stow-answers": _stow_answers,
+    "commitment-failures": _commitment_failures,
     "private-codes": _private_codes,
     "refusals": _refusals,
 }

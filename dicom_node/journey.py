@@ -3,7 +3,7 @@
 ::
 
     reception  an instance is on disk and in the database, and only then acknowledged     (InstanceStored)
-    studies    the deadline passes: the study is complete                                 (sweep_due_studies)
+    studies    the deadline passes, the archive agrees where it is asked: complete        (sweep_due_studies)
     routing    rules say which pipelines run, and why the others do not                   (start_study)
     inference  the pipeline runs in a child process                                       (step "analyse")
     results    overlay, reports, segmentations, messages are built                        (step "build")
@@ -40,6 +40,8 @@ from dicom_node.studies import step as studies
 
 #: A study that could not be started is looked at again after this time, so that it does not stand in the way of the others.
 PUT_OFF_SECONDS = 30.0
+#: No study waits longer at a time, if not for its ceiling: neither for what may still come nor for an archive that is asked.
+LONGEST_WAIT_SECONDS = 900.0
 #: A run that was requested just now has its workflow in the making.
 GRACE_SECONDS = 5.0
 
@@ -70,7 +72,9 @@ def register(rooms: Rooms, process: PipelineProcess) -> None:
     @port.step("attempt")
     def attempt_step(delivery_id: str, attempt: int) -> None:
         guard = rooms.guard.before_sending
-        receipt = delivery.attempt_delivery(rooms.database, delivery_id, attempt, destinations, rooms.home.results, turns, guard, report_is_final)
+        receipt = delivery.attempt_delivery(
+            rooms.database, delivery_id, attempt, destinations, rooms.home.results, turns, guard, report_is_final
+        )
         delivery.settle_delivery(rooms.database, delivery_id, attempt, receipt, destinations, rooms.port.submit_delivery)
         rooms.port.ring(port.DELIVERIES)  # what waits behind this one at the destination
 
@@ -108,6 +112,7 @@ def sweep_due_studies(rooms: Rooms) -> int:
         for study_key in due:
             seen.add(study_key)
             _start(rooms, study_key)
+        withdraw_revised(rooms)  # a long backlog must not keep a wrong result standing
     return len(seen)
 
 
@@ -157,9 +162,10 @@ def sweep_unfinished(rooms: Rooms) -> int:
     submitted = 0
     alive = {workflow_id.split(":")[1] for workflow_id in rooms.port.alive("run:")}
     with rooms.database.begin() as connection:
+        studies.clock_was_set_back(connection, time.time(), max(LONGEST_WAIT_SECONDS, rooms.settings.studies.ceiling_seconds))
         for stored in runs.unfinished_runs(connection):
             key = stored.request.run_key
-            if key in alive or time.time() - stored.request.requested_at.timestamp() < GRACE_SECONDS:
+            if key in alive or 0 <= time.time() - stored.request.requested_at.timestamp() < GRACE_SECONDS:
                 continue
             if stored.state == "running":  # its worker died; what only waits was put back to "queued"
                 if stored.crashes >= MAX_CRASHES and has_findings(rooms.home.results / key):

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 
 #: The only fields a line may carry. Names, identifiers, accession numbers, birth dates, UIDs and pixels are never among them.
 ALLOWED = frozenset(
@@ -37,6 +38,10 @@ def event(name: str, **fields: object) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep libraries' loggers from printing what they were given: their messages can hold a patient's name."""
-    for name in ("pynetdicom", "pydicom", "highdicom", "hl7apy", "httpx", "httpcore", "uvicorn.access", "dbos", "apscheduler"):
+    """Keep libraries from printing what they were given: their messages and warnings can hold a patient's name."""
+    for name in (
+        *("pynetdicom", "pydicom", "highdicom", "hl7apy", "httpx", "httpcore", "authlib"),
+        *("uvicorn.access", "dbos", "apscheduler", "python_multipart"),
+    ):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom)(\.|$)")

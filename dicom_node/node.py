@@ -20,8 +20,7 @@ import sqlalchemy as sa
 from dicom_node import log
 from dicom_node.config.model import NodeSettings
 from dicom_node.engine import process as processes
-from dicom_node.engine import supervisor
-from dicom_node.engine.process import BEAT_SECONDS, beat, only_one, stop_on_signal, until_told_to_stop
+from dicom_node.engine.process import BEAT_SECONDS, ROLES, beat, only_one, stop_on_signal, until_told_to_stop
 from dicom_node.home import Home
 from dicom_node.store.connect import default_url, open_database
 
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
     from dicom_node.inference.child import Answer
     from dicom_node.stages.rooms import Rooms
 
-__all__ = ["BEAT_SECONDS", "ROLES", "database_url", "last_beats", "prepare", "run_role", "serve"]
+__all__ = ["BEAT_SECONDS", "ROLES", "database_url", "last_beats", "prepare", "run_role"]
 
-ROLES = ("receive", "work", "web")
 #: Files without a row that are older than this were left by a crash: nobody was told that they were stored.
 LEFTOVER_SECONDS = 600.0
 #: A role whose heartbeat is older than this counts as not ready.
@@ -71,6 +69,7 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
     from dicom_node.stages.arrivals import recorder
     from dicom_node.stages.commitment import admission, disk_watch, services
     from dicom_node.stages.messages import listening
+    from dicom_node.stages.stow import stow_door
     from dicom_node.studies.files import clean_store
 
     stop = stop_on_signal()
@@ -78,17 +77,22 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
     cleaned = clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
     if cleaned.orphans:
         log.event("store.unclaimed", count=cleaned.orphans)
+    admit = admission(disk_watch(home, settings))
     receiver = scp.start(
         settings.reception,
         home=home.path,
         database=database,
         record=recorder(settings),
         services=services(home, settings, database),
-        admit_storage=admission(disk_watch(home, settings)),
+        admit_storage=admit,
     )
     beat(home, "receive")
     try:
-        with listening(settings, database), _seen_by_others(database, home, settings, "receive"):
+        with (
+            listening(settings, database),
+            stow_door(home, settings, database, admit),
+            _seen_by_others(database, home, settings, "receive"),
+        ):
             until_told_to_stop(home, "receive", stop)
     finally:
         receiver.stop()
@@ -130,10 +134,11 @@ def run_work(home: Home, settings: NodeSettings) -> None:
         holds_timers = leases.has_timers if leases else lambda: True
         timers = Timers(holds_timers)
         _add_timers(timers, rooms, worker)
-        if leases:
-            timers.every(settings.work.lease_beat_seconds, "lease", lambda: _beat_lease(leases, worker, stop), everywhere=True)
+        # in a thread of its own: a slow timer must not make this process look dead
+        pulse = Alarm("lease", partial(_beat_lease, leases, worker, stop), settings.work.lease_beat_seconds, lambda: shared)
         alarm = Alarm("due studies", lambda: journey.start_due_studies(rooms), DUE_SECONDS, holds_timers)
         archives.start()
+        pulse.start()
         timers.start()
         alarm.start()
         log.event("work.started", pid=os.getpid())
@@ -147,6 +152,7 @@ def run_work(home: Home, settings: NodeSettings) -> None:
             archives.stop()
             worker.stop()
             process.close()
+            pulse.stop()
             if leases:
                 with contextlib.suppress(sa.exc.SQLAlchemyError):  # others will notice the silence
                     leases.leave()
@@ -173,8 +179,9 @@ def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
     timers.every(10, "unfinished work", lambda: journey.sweep_unfinished(rooms))
     timers.every(600, "void results", lambda: withdraw_void(rooms))
     timers.every(3600, "finished workflows", lambda: worker.forget_finished(7 * 86400))
-    for name in proof.destinations_to_prove(rooms):
-        timers.every(proof.PROOF_SECONDS, f"proof of {name}", partial(proof.prove, rooms, name))
+    for name, seconds in proof.paces(rooms).items():
+        timers.every(seconds, f"proof of {name}", partial(proof.prove, rooms, name))
+    timers.every(proof.SELDOM_SECONDS, "proofs nobody can give", lambda: proof.close_gone(rooms))
     timers.every(proof.PROOF_SECONDS, "reports of storage commitment", lambda: proof.send_reports(rooms))
     disk = proof.LowDisk(rooms, disk_watch(rooms.home, rooms.settings))
     timers.every(proof.DISK_SECONDS, "disk", disk.look)
@@ -215,11 +222,6 @@ def run_role(home: Home, settings: NodeSettings, role: str) -> None:
     {"receive": run_receive, "work": run_work, "web": run_web}[role](home, settings)
 
 
-def serve(home: Home, settings: NodeSettings, roles: tuple[str, ...]) -> int:
-    """Supervise the roles until SIGTERM. Returns the exit status."""
-    return supervisor.serve(home, roles, lambda: prepare(home, settings).dispose())
-
-
 # ---------------------------------------------------------------- several machines
 
 
@@ -237,10 +239,12 @@ def _enter(database: sa.Engine, home: Home, settings: NodeSettings, slot: str, r
     return lease
 
 
-def _beat_lease(leases: Leases, worker: Worker, stop: threading.Event) -> None:
+def _beat_lease(leases: Leases | None, worker: Worker, stop: threading.Event) -> None:
     """One beat of a worker: renew, take the timers if they are free, and take over what the dead have left."""
     from dicom_node.core.errors import StoreError
 
+    if leases is None:
+        return
     try:
         judges = leases.beat()
     except StoreError as error:

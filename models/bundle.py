@@ -8,6 +8,7 @@ This module needs PyYAML only and nothing of the node, so that a bundle can be c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -78,12 +79,41 @@ class Bundle:
 
     def operating_points(self) -> dict[str, Any]:
         """Return every policy by name; empty for a bundle that decides nothing."""
-        path = self.folder / OPERATING_POINTS
-        return dict(_mapping(path).get("policies") or {}) if path.exists() else {}
+        return dict(_policies(self.folder / OPERATING_POINTS, self.sha256))
+
+
+_verified: dict[Path, tuple[frozenset[tuple[str, int, int, int, int]], Bundle]] = {}
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Verify every file of ``folder`` against its manifest and return the bundle.
+
+    A folder that was verified before by this process and whose files were not touched since (size, both times and number of each
+    file) is not read again.
+
+    Raises
+    ------
+    BundleError, ChecksumMismatch
+        As ``verify_bundle``.
+    """
+    folder = Path(folder)
+    touched = _touched(folder)
+    known = _verified.get(folder)
+    if known is not None and known[0] == touched:
+        return known[1]
+    bundle = verify_bundle(folder)
+    _verified[folder] = touched, bundle
+    return bundle
+
+
+def _touched(folder: Path) -> frozenset[tuple[str, int, int, int, int]]:
+    """Return what changes when any file of the folder does; the time of change (ctime) cannot be set back."""
+    found = ((path, path.lstat()) for path in folder.rglob("*"))
+    return frozenset((str(path), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for path, s in found)
+
+
+def verify_bundle(folder: Path) -> Bundle:
+    """Read every file of ``folder``, compare it with the manifest and return the bundle.
 
     Raises
     ------
@@ -180,6 +210,11 @@ def _files(folder: Path) -> dict[str, Path]:
         if path.is_file() and path != folder / MANIFEST:
             present[path.relative_to(folder).as_posix()] = path
     return present
+
+
+@functools.lru_cache(maxsize=64)
+def _policies(path: Path, _bundle_sha256: str) -> dict[str, Any]:
+    return dict(_mapping(path).get("policies") or {}) if path.exists() else {}
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.core.errors import StudyError
@@ -82,6 +84,18 @@ def select_images(study: Study, settings: Settings) -> Selection:
     return select_frontal(study, accept_ap=settings.accept_ap, least=settings.least_matrix, most=settings.most_matrix)
 
 
+def warm(bundles: Mapping[str, Path], settings: Settings) -> tuple[str, ...]:
+    """Load the networks before the first study comes; return the devices that they run on.
+
+    Raises
+    ------
+    models.session.DeviceUnavailable
+        The GPU was asked for and cannot be used.
+    """
+    loaded = [load_bundle(bundles[name]) for name in NEEDS]
+    return tuple(session_for(b.model, b.sha256, settings.threads, settings.device).device for b in loaded)
+
+
 def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy: str, settings: Settings) -> Findings:
     """Read the selected image, decide, and explain.
 
@@ -144,13 +158,14 @@ def _read(
     if rejected := _rejected(gates):
         return _stopped(base, trail, gates, rejected.code, rejected.detail)
 
-    lungs, gate = _lungs(picture, segmenter, settings, view_stated=bool(quality.view_of(facts)))
+    reductions: dict[int, NDArray[np.float32]] = {}
+    lungs, gate = _lungs(picture, segmenter, settings, reductions, view_stated=bool(quality.view_of(facts)))
     trail["lungs"] = lungs.record()
     gates.append(gate)
     if gate.outcome is Outcome.REJECT:
         return _stopped(base, trail, gates, gate.code, gate.detail)
 
-    prepared = prepare(picture.values, classifier.config["preprocessing"], lungs.box)
+    prepared = prepare(picture.values, classifier.config["preprocessing"], lungs.box, reductions=reductions)
     if CONSTANT in prepared.flags:
         return _stopped(base, trail, gates, "poor_quality", "the picture has almost no grey levels")
     session = session_for(classifier.model, classifier.sha256, settings.threads, settings.device)
@@ -158,10 +173,8 @@ def _read(
     deciding = str(point.get("finding", "abnormal"))
     maps: tuple[SaliencyMap, ...] = ()
     if classifier.config.get("saliency", "cam") == "cam":
-        maps = tuple(
-            place(deciding, name, values[deciding], prepared, instance.sop_instance_uid, lungs.mask)
-            for name, values in (("Grad-CAM", said.cam), ("Grad-CAM++", said.campp))
-        )
+        raw = {"Grad-CAM": said.cam[deciding], "Grad-CAM++": said.campp[deciding]}
+        maps = place(deciding, raw, prepared, instance.sop_instance_uid, lungs.mask)
     keys = [gate.code for gate in gates if gate.outcome is Outcome.FLAG]
     keys += [*picture.flags, *prepared.flags]
     keys += ["view_not_stated"] if not quality.view_of(facts) else []
@@ -193,10 +206,12 @@ def _read(
     )
 
 
-def _lungs(picture: GrayImage, segmenter: Bundle, settings: Settings, *, view_stated: bool) -> tuple[Lungs, Gate]:
+def _lungs(
+    picture: GrayImage, segmenter: Bundle, settings: Settings, reductions: dict[int, NDArray[np.float32]], *, view_stated: bool
+) -> tuple[Lungs, Gate]:
     """Find the lungs; where there are none, look whether the negative has some: then the grey scale is upside down."""
     session = session_for(segmenter.model, segmenter.sha256, settings.threads, settings.device)
-    lungs = find_lungs(picture.values, session, segmenter.config, settings.lungs)
+    lungs = find_lungs(picture.values, session, segmenter.config, settings.lungs, reductions)
     if lungs.problem:
         negative = find_lungs(1 - picture.values, session, segmenter.config, settings.lungs)
         if lungs.facts.likeness < 0 and not negative.problem:

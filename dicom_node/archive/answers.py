@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from dicom_node.core.errors import PeerError
 from dicom_node.core.phi import Phi
@@ -16,7 +15,8 @@ from dicom_node.core.phi import Phi
 MOST_INSTANCES = 1_000_000
 
 
-class SeriesCount(NamedTuple):
+@dataclass(frozen=True)
+class SeriesCount:
     """What the archive says of one series."""
 
     modality: str

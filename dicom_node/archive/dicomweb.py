@@ -13,7 +13,7 @@ from dicom_node.archive.dimse_retrieve import Take
 from dicom_node.archive.http import client_of, failure, reached
 from dicom_node.archive.settings import ArchiveSettings
 from dicom_node.core.phi import Phi
-from dicom_node.imaging.encoded import file_meta_end
+from dicom_node.imaging.encoded import read_file_meta
 from dicom_node.imaging.header import first_text
 from dicom_node.network.multipart import boundary_of, parts_of
 
@@ -82,10 +82,10 @@ def get(settings: ArchiveSettings, study_uid: str, series_uid: str, sop_instance
     with client_of(settings, settings.fetch_timeout_seconds) as client:
         for path in paths:
             for content in _retrieved(client, path):
-                start, syntax, sop_class_uid = file_meta_end(content)
-                if not start or not syntax:
+                meta = read_file_meta(content)
+                if not meta.end or not meta.transfer_syntax_uid:
                     raise ArchiveNonsense("the archive sent an object that is no DICOM file")
-                answer = take(sop_class_uid, _instance_uid(content), syntax, content[start:])
+                answer = take(meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, content[meta.end :])
                 completed, failed = completed + (answer == _SUCCESS), failed + (answer != _SUCCESS)
     return Fetched(completed, failed)
 
@@ -98,15 +98,6 @@ def _retrieved(client: httpx.Client, path: str) -> Iterator[bytes]:
         if not boundary:
             raise ArchiveNonsense("the archive's answer to WADO-RS is no multipart message")
         yield from parts_of(boundary, response.iter_bytes())
-
-
-def _instance_uid(content: bytes) -> str:
-    """Return Media Storage SOP Instance UID (0002,0003): what the file says it is, checked against its data set when taken."""
-    marker = content.find(b"\x02\x00\x03\x00UI", 132, 4096)
-    if marker < 0:
-        raise ArchiveNonsense("the archive sent an object without its SOP Instance UID")
-    length = int.from_bytes(content[marker + 6 : marker + 8], "little")
-    return content[marker + 8 : marker + 8 + length].rstrip(b"\0 ").decode("ascii", "replace")
 
 
 def _search(settings: ArchiveSettings, path: str, key: str, fields: Sequence[str], turn: Callable[[], None]) -> Iterator[Dataset]:

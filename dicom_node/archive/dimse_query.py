@@ -20,6 +20,8 @@ FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve Information Mo
 SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 #: An answer that goes on beyond this is none: one study, one series.
 MOST_ANSWERS = 20_000
+#: A CT has thousands of objects, each an answer of its own.
+_LONGER_FOR_IMAGES = 3
 
 
 def count(settings: ArchiveSettings, study_uid: str) -> CountAnswer:
@@ -90,7 +92,7 @@ def find(settings: ArchiveSettings, level: str, return_keys: Iterable[str], **ke
         setattr(identifier, key, "")
     for key, value in keys.items():
         setattr(identifier, key, value)
-    end = time.monotonic() + settings.timeout_seconds
+    end = time.monotonic() + settings.timeout_seconds * (_LONGER_FOR_IMAGES if level == "IMAGE" else 1)
     answers: list[Dataset] = []
     with connected(settings, [(FIND, SYNTAXES)], settings.timeout_seconds) as association:
         if not association.accepted_contexts:

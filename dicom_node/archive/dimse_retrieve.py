@@ -90,10 +90,10 @@ def get(
         )
 
 
-def _storage_contexts(storage: Mapping[str, Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
+def _storage_contexts(storage: Mapping[str, Sequence[str]]) -> Sequence[tuple[str, Sequence[str]]]:
     apart = [(uid, (syntax,)) for uid, syntaxes in storage.items() for syntax in syntaxes]
     if len(apart) < MOST_CONTEXTS:
-        return list(apart)
+        return apart
     return [(uid, tuple(syntaxes)) for uid, syntaxes in storage.items()][: MOST_CONTEXTS - 1]
 
 

@@ -43,3 +43,8 @@ def words(status: int) -> str:
 def permanent(status: int) -> bool:
     """Say whether a person must change something before it can work."""
     return status in (0x0122, 0x0124, 0x0211, 0x0212, 0xA801, 0xA900)
+
+
+def table() -> list[tuple[str, str]]:
+    """Return every status that is told apart, with its words, in order."""
+    return [(f"0x{code:04X}", text) for code, text in sorted(_WORDS.items())]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dicom_node.core.identifiers import check_ae_title
-from dicom_node.network.https import HttpAccess
+from dicom_node.network.https_settings import HttpAccess
 from dicom_node.network.tls_settings import ClientTls
 
 
@@ -35,9 +35,10 @@ class ArchiveSettings(BaseModel):
         default=(), description="Ask about studies that these senders sent; default: about every study."
     )
     max_queries_per_minute: int = Field(
-        default=60,
+        default=120,
         ge=1,
-        description="Questions a minute at most, so that a burst of studies is no burden; the rest waits its turn.",
+        description="Questions a minute at most. A study that has had no turn for a minute starts by its quiet time. Default 120: "
+        "a study needs two, and a burst of studies must be no burden.",
     )
     timeout_seconds: float = Field(
         default=10, gt=0, description="Longest wait for the answer to one question, in seconds; then the quiet time alone decides."

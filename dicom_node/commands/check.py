@@ -187,6 +187,10 @@ def check_ports(home: Home, settings: NodeSettings) -> Iterator[Line]:
     ports = [("reception", "receive", reception.host, reception.port)] if reception.plaintext else []
     if reception.tls is not None:
         ports.append(("reception by TLS", "receive", reception.host, reception.tls.port))
+    if reception.stow is not None:
+        ports.append(("STOW-RS", "receive", reception.stow.host, reception.stow.port))
+    if settings.orders.listener is not None:
+        ports.append(("HL7", "receive", settings.orders.listener.host, settings.orders.listener.port))
     ports.append(("web", "web", settings.web.host, settings.web.port))
     for subject, role, host, port in ports:
         label = f"port {port} ({subject})"

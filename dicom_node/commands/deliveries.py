@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action", nargs="?", choices=("list", "retry"), default="list", help="list (default), or retry given-up ones"
     )
-    parser.add_argument("delivery", nargs="*", help="with retry: delivery keys (dl_…), also of what was sent and is not proven; default: all that were given up")
+    parser.add_argument(
+        "delivery",
+        nargs="*",
+        help="with retry: delivery keys (dl_…), also of what was sent and is not proven; default: all that were given up",
+    )
     parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
     parser.add_argument("--state", action="append", default=[], help="only this state, e.g. dead, waiting, withheld")
     parser.add_argument("--destination", default="", help="only this destination")

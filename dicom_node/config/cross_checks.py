@@ -42,6 +42,7 @@ def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake
     yield from _pipelines(_mapping(_mapping(data.get("inference")).get("pipelines")), thorough=thorough)
     yield from _archives(_mapping(data.get("archives")), _mapping(data.get("reception")), routing)
     yield from _ports(_mapping(data.get("reception")), _mapping(data.get("web")))
+    yield from _message_port(data)
 
 
 def _names(routing: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -173,9 +174,30 @@ def _ports(reception: Mapping[str, Any], web: Mapping[str, Any]) -> Iterator[Mis
         if encrypted != "0" and encrypted in (ours, pages):
             text = f"port {encrypted} is taken twice; plain DICOM, DICOM over TLS and web each need one of their own."
             yield Mistake(("reception", "tls", "port") if "port" in reception["tls"] else ("reception", "tls"), text)
+    if isinstance(reception.get("stow"), Mapping):
+        http = str(reception["stow"].get("port", 8043)).strip()
+        if http != "0" and http in (ours, pages):
+            text = f"port {http} is taken twice; STOW-RS needs one of its own beside DICOM and web."
+            yield Mistake(("reception", "stow", "port") if "port" in reception["stow"] else ("reception", "stow"), text)
     if ours == pages and ours != "0":
         loc: Loc = ("web", "port") if "port" in web else ("reception", "port")
         yield Mistake(loc, f"port {ours} is taken twice, by reception and by web; choose another for one of them.")
+
+
+def _message_port(data: Mapping[str, Any]) -> Iterator[Mistake]:
+    listener = _mapping(data.get("orders")).get("listener")
+    if not isinstance(listener, Mapping):
+        return
+    reception, web = _mapping(data.get("reception")), _mapping(data.get("web"))
+    taken = {"reception": reception.get("port", 11112), "web": web.get("port", 8080)}
+    if isinstance(reception.get("tls"), Mapping):
+        taken["reception.tls"] = reception["tls"].get("port", 2762)
+    if isinstance(reception.get("stow"), Mapping):
+        taken["reception.stow"] = reception["stow"].get("port", "0")
+    ours = str(listener.get("port", 2575)).strip()
+    for name, port in taken.items():
+        if ours == str(port).strip() != "0":
+            yield Mistake(("orders", "listener", "port"), f"port {ours} is already that of {name}; choose another.")
 
 
 def _kind(output: str) -> str:

@@ -95,7 +95,7 @@ class NodeSettings(BaseModel):
     orders: OrdersSettings = Field(default=OrdersSettings(), description="What the hospital's messages (HL7 v2) tell the node.")
     guard: GuardSettings = Field(default=GuardSettings(), description="Before results leave: whose study is it now?")
     disk: DiskSettings = Field(default=DiskSettings(), description="When the disk is too full.")
-    retention: RetentionSettings = Field(default=RetentionSettings(), description="When received images and old records are deleted.")
+    retention: RetentionSettings = Field(default=RetentionSettings(), description="When received images and records are deleted.")
     web: WebSettings = Field(default=WebSettings(), description="The node's own pages.")
 
     @model_validator(mode="wrap")

@@ -42,11 +42,11 @@ def settings_reference() -> str:
     return "\n".join([_INTRODUCTION, *_sections(NodeSettings, ""), *_destinations(), *_pipelines()]).rstrip() + "\n"
 
 
-def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
-    """Yield a table of the plain settings, then a section for each group of settings below."""
-    plain = {name: info for name, info in model.model_fields.items() if _group(info.annotation) is None}
+def _sections(model: type[BaseModel], path: str, remark: str = "") -> Iterator[str]:
+    """Yield a table of the plain settings, then a section for each group of settings below. ``remark`` ends the heading."""
+    plain = {name: i for name, i in model.model_fields.items() if _group(i.annotation) is None or _optional(i.annotation)}
     if path:
-        yield f"## `{path}`\n"
+        yield f"## `{path}`{remark}\n"
         yield _paragraph(model)
     if plain:
         yield from _table(plain, path)
@@ -67,6 +67,10 @@ def _destinations() -> Iterator[str]:
         yield _paragraph(model)
         own = {k: v for k, v in model.model_fields.items() if k not in DestinationSettings.model_fields}
         yield from _table(own, "destinations.NAME")
+        for name, info in own.items():
+            group = _group(info.annotation)
+            if group is not None:
+                yield from _sections(group[0], f"destinations.NAME.{name}{group[1]}", f" with `kind: {kind}`")
 
 
 def _pipelines() -> Iterator[str]:
@@ -91,6 +95,9 @@ def _paragraph(model: type[BaseModel]) -> str:
 
 def _group(annotation: Any) -> tuple[type[BaseModel], str] | None:
     """Return the settings model below a field and how its path goes on, ``None`` for a plain setting."""
+    if _optional(annotation):
+        branches = [branch for branch in typing.get_args(annotation) if branch is not type(None)]
+        return _group(branches[0]) if len(branches) == 1 else None
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
     if typing.get_origin(annotation) is tuple:
@@ -103,6 +110,11 @@ def _group(annotation: Any) -> tuple[type[BaseModel], str] | None:
         if isinstance(item, type) and issubclass(item, BaseModel):
             return item, ".NAME"
     return None
+
+
+def _optional(annotation: Any) -> bool:
+    """Say whether a setting may be left out altogether; a group that may be has a line of its own before its section."""
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _type(info: FieldInfo) -> str:
@@ -134,6 +146,8 @@ def _annotation(annotation: Any) -> str:
         return ", ".join(member.name.lower() for member in Priority)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return ", ".join(str(member.value) for member in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "settings"
     if isinstance(annotation, type) and issubclass(annotation, PurePath):
         return "path"
     return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))

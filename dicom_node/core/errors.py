@@ -10,6 +10,7 @@
     │   ├── DimseFailure       carries the status
     │   ├── PeerTimeout
     │   │   └── PeerUnreachable   no connection: nothing was sent
+    │   ├── TlsFailure         no encrypted connection, with the reason as a code
     │   ├── Hl7Nack
     │   └── HttpFailure
     ├── StudyError             the images cannot be used

@@ -39,10 +39,10 @@ def check_ae_title(value: str) -> str:
     title = value.strip(" ")
     if not title:
         raise ValueError("an AE title must not be empty (PS3.5, VR AE)")
-    if len(title) > 16:
-        raise ValueError(f'"{title}" has {len(title)} characters; an AE title has at most 16 (PS3.5, VR AE)')
     if "\\" in title or any(not 32 <= ord(c) < 127 for c in title):
         raise ValueError(f"{title!r} holds a character that an AE title must not have (PS3.5, VR AE)")
+    if len(title) > 16:
+        raise ValueError(f'"{title}" has {len(title)} characters; an AE title has at most 16 (PS3.5, VR AE)')
     return title
 
 

@@ -58,9 +58,15 @@ def failure_meaning(reason: int) -> FailureMeaning:
     return FailureMeaning(found.remedy, f"Not committed (0x{reason:04X}): {found.text}.")
 
 
-def failures() -> list[tuple[str, FailureMeaning]]:
-    """Return every Failure Reason that is told apart, in order."""
-    return [(f"0x{code:04X}", meaning) for code, meaning in sorted(_FAILURES.items())]
+def failure_rows() -> list[tuple[str, str, str]]:
+    """Return every Failure Reason that is told apart, in order: its value, what it means, what is done about it."""
+    does = {
+        Remedy.SEND_AGAIN: "sent again",
+        Remedy.ASK_AGAIN: "asked again",
+        Remedy.OTHER_PROOF: "looked for in the archive, or not proven",
+        Remedy.PERSON: "parked",
+    }
+    return [(f"0x{code:04X}", meaning.text, does[meaning.remedy]) for code, meaning in sorted(_FAILURES.items())]
 
 
 def new_transaction_uid() -> str:

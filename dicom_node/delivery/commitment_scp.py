@@ -18,8 +18,9 @@ from pynetdicom import evt
 
 from dicom_node import log
 from dicom_node.core.errors import DimseFailure, NodeError, PeerError, PeerTimeout
-from dicom_node.delivery import commitment, proving
+from dicom_node.delivery import commitment, commitment_report
 from dicom_node.delivery import commitment_repository as transactions
+from dicom_node.delivery.proof_outcome import Submit
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.retry import next_delay_seconds
 from dicom_node.network.association import open_association
@@ -53,9 +54,7 @@ class Modality:
     tls: ClientTls | None = None
 
 
-def report_taker(
-    database: sa.Engine, destinations: Mapping[str, DestinationSettings], submit: proving.Submit
-) -> Callable[[Any], Dataset]:
+def report_taker(database: sa.Engine, destinations: Mapping[str, DestinationSettings], submit: Submit) -> Callable[[Any], Dataset]:
     """Return what takes an N-EVENT-REPORT event and answers it; success only after it is written down."""
 
     def take(event: Any) -> Dataset:
@@ -68,7 +67,7 @@ def report_taker(
             return _answer(INVALID_ARGUMENT, "The report cannot be read")
         try:
             with database.begin() as connection:
-                ours = proving.take_report(connection, report, destinations, submit)
+                ours = commitment_report.take_report(connection, report, destinations, submit)
         except sa.exc.SQLAlchemyError as error:
             log.event("commitment.not_recorded", error=type(error).__name__)
             return _answer(PROCESSING_FAILURE, "The report cannot be recorded now; report again")
@@ -225,7 +224,9 @@ def _report(database: sa.Engine, row: Any, association: Any, judge: Judge) -> No
     if "Status" not in answer:
         raise PeerTimeout("The system did not answer the report.")
     if int(answer.Status) != SUCCESS:
-        raise DimseFailure(f"The system refused the report (0x{int(answer.Status):04X}).", status=int(answer.Status), temporary=True)
+        raise DimseFailure(
+            f"The system refused the report (0x{int(answer.Status):04X}).", status=int(answer.Status), temporary=True
+        )
     _close(database, row, transactions.REPORTED, f"{len(kept)} committed, {len(failed)} not")
     log.event("commitment.answered", peer=row.peer, count=len(kept), outcome=f"{len(failed)} not kept")
 

@@ -43,7 +43,7 @@ def when_missing(settings: ArchivingSettings, asked: int) -> Missing:
     A destination of proof ``commitment`` may have used its tries up on an archive that stays silent before a query shows that the
     object is missing, so it has twice as many.
     """
-    tries = settings.proof_tries * (2 if settings.proof == Proof.COMMITMENT and settings.archive else 1)
+    tries = settings.proof_tries * (2 if settings.proof == "commitment" and settings.archive else 1)
     return Missing.SEND_AGAIN if asked < tries else Missing.PARK
 
 
@@ -64,7 +64,9 @@ def next_question(settings: ArchivingSettings, asked: int) -> Question:
     asked
         Times that the archive was asked about it before.
     """
-    if settings.proof == Proof.QUERY:
+    if settings.proof == "answer":  # it was another one when the delivery was sent
+        return Question.NOTHING
+    if settings.proof == "query":
         return Question.QUERY
     return Question.COMMITMENT if asked < settings.proof_tries else without_commitment(settings)
 

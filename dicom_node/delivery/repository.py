@@ -157,7 +157,7 @@ def study_revision(connection: sa.Connection, run_key: str) -> int:
 
 
 def updated_by_later(connection: sa.Connection, of: Delivery) -> bool:
-    """Say whether a later run on the same revision of the study sends to the same destination what updates this in place."""
+    """Say whether a later run on the same revision of the study has sent to the same destination what updates this in place."""
     this = connection.execute(sa.select(run.c.pipeline, run.c.revision).where(run.c.run_key == of.run_key)).one()
     query = _query().where(
         run.c.study_key == of.study_key,
@@ -165,7 +165,7 @@ def updated_by_later(connection: sa.Connection, of: Delivery) -> bool:
         run.c.revision > this.revision,
         delivery.c.destination == of.destination,
         artifact.c.media_type == of.media_type,
-        delivery.c.state.not_in((str(DeliveryState.WITHHELD), str(DeliveryState.CANCELLED))),
+        sa.or_(delivery.c.begun_utc.is_not(None), delivery.c.done_utc.is_not(None)),
     )
     return any(_row(row).study_revision == of.study_revision for row in connection.execute(query))
 

@@ -67,6 +67,6 @@ class ArchivingSettings(DestinationSettings):
     )
     proof_otherwise: Literal["unproven", "answer"] = Field(
         default="unproven",
-        description="When the peer can give no such proof at all: unproven = the delivery stays \"sent, not proven\" and nothing "
+        description='When the peer can give no such proof at all: unproven = the delivery stays "sent, not proven" and nothing '
         "of the study is deleted; answer = its success status counts. Default unproven: nothing is called delivered that is not.",
     )

@@ -384,18 +384,22 @@ def resubmit_lost(connection: sa.Connection, alive: Collection[str], submit: Sub
     """Submit again what is due but has no living workflow (ids in ``alive`` have one); return how many.
 
     The attempt gets a new number, because the engine runs an id once. A grace of a few seconds leaves alone what is just starting.
+    An attempt that is further away than its delay ever was waits for a clock that was set back: it is made now.
     """
     now = time.time()
-    lost = [
-        row
-        for row in unfinished(connection)
-        if row.delivery_id not in alive and max(row.planned_utc, row.next_attempt_utc or 0.0) < now - GRACE_SECONDS
-    ]
-    for row in lost:
+
+    def lost(row: repository.Delivery) -> bool:
+        due = row.next_attempt_utc or 0.0
+        if due > now + next_delay_seconds(max(1, row.attempt - 1), row.delivery_id) + GRACE_SECONDS:
+            return True
+        return row.delivery_id not in alive and max(row.planned_utc, due) < now - GRACE_SECONDS
+
+    found = [row for row in unfinished(connection) if lost(row)]
+    for row in found:
         attempt = row.attempt + 1
         repository.update(connection, row.delivery_id, state=str(DeliveryState.QUEUED), attempt=attempt, next_attempt_utc=None)
         submit(connection, row.delivery_id, attempt, row.destination, row.priority, 0.0)
-    return len(lost)
+    return len(found)
 
 
 def list_deliveries(

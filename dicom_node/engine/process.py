@@ -18,6 +18,7 @@ from typing import IO
 from dicom_node.core.errors import StoreError
 from dicom_node.home import Home
 
+ROLES = ("receive", "work", "web")
 BEAT_SECONDS = 1.0
 #: Workers of one host that share a state folder.
 _MOST_SLOTS = 64

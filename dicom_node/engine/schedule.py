@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import log
+
+#: An alarm whose moment has passed still lets others have the processor.
+_SHORTEST_SECONDS = 0.02
+
+#: How often the wall clock is compared with the one that never steps, and a difference that is a step and not its correction.
+_WATCH_SECONDS = 1.0
+_STEP_SECONDS = 2.0
+
+Value = TypeVar("Value")
 
 
 class Timers:
@@ -20,15 +31,14 @@ class Timers:
     def __init__(self, allowed: Callable[[], bool] = lambda: True) -> None:
         self._allowed = allowed
         self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._watch_clock, name="clock", daemon=True)
 
-    def every(self, seconds: float, name: str, call: Callable[[], object], *, everywhere: bool = False) -> None:
-        """Call ``call`` each ``seconds``; a beat that finds the last one still running is left out.
-
-        ``everywhere``: in each process, lease or not (a process' own heartbeat).
-        """
+    def every(self, seconds: float, name: str, call: Callable[[], object]) -> None:
+        """Call ``call`` each ``seconds``; a beat that finds the last one still running is left out."""
 
         def guarded() -> None:
-            if everywhere or self._allowed():
+            if self._allowed():
                 _guarded(name, call)
 
         self._scheduler.add_job(
@@ -38,10 +48,26 @@ class Timers:
     def start(self) -> None:
         """Start beating."""
         self._scheduler.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """Stop after the calls that are running."""
+        self._ended.set()
         self._scheduler.shutdown(wait=True)
+
+    def _watch_clock(self) -> None:
+        """The library goes by the wall clock: set back by an hour, it would call nobody for an hour, not even for the lease."""
+        ahead = time.time() - time.monotonic()
+        while not self._ended.wait(_WATCH_SECONDS):
+            before, ahead = ahead, time.time() - time.monotonic()
+            if abs(ahead - before) < _STEP_SECONDS:
+                continue
+            log.event("clock.stepped", seconds=round(ahead - before, 1))
+            now = dt.datetime.now(dt.UTC)
+            for job in self._scheduler.get_jobs():
+                latest = now + job.trigger.interval
+                if job.next_run_time > latest:
+                    job.modify(next_run_time=latest)
 
 
 class Alarm:
@@ -71,14 +97,11 @@ class Alarm:
     def _loop(self) -> None:
         wait = 0.0
         while not self._stop.wait(wait):
-            started = time.monotonic()
             wanted = _guarded(self._name, self._call) if self._allowed() else None
-            wait = self._longest if wanted is None else min(self._longest, max(0.0, float(wanted)))  # type: ignore[arg-type]
-            if time.monotonic() - started > self._longest and wait == 0.0:
-                wait = 0.01  # one that is always late still lets others have the processor
+            wait = self._longest if wanted is None else min(self._longest, max(_SHORTEST_SECONDS, wanted))
 
 
-def _guarded(name: str, call: Callable[[], object]) -> object:
+def _guarded(name: str, call: Callable[[], Value]) -> Value | None:
     # broad on purpose: a sweep that fails once (database gone for a moment) must come again
     try:
         return call()

@@ -30,7 +30,5 @@ class WorkSettings(BaseModel):
     @model_validator(mode="after")
     def _beats_before_death(self) -> Self:
         if self.lease_dead_seconds < 3 * self.lease_beat_seconds:
-            raise ValueError(
-                "lease_dead_seconds must be three times lease_beat_seconds or more: one late beat is no death"
-            )
+            raise ValueError("lease_dead_seconds must be three times lease_beat_seconds or more: one late beat is no death")
         return self

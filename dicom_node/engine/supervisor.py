@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dicom_node import log
 from dicom_node.engine.process import SUPERVISOR, only_one, stop_on_signal
@@ -21,12 +21,19 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 def serve(home: Home, roles: tuple[str, ...], prepare: Callable[[], None]) -> int:
     """Start one child per role, start again those that die, stop all on SIGTERM. Returns the exit status.
 
-    ``prepare`` makes tables and folders; it is called once, so that children find them.
+    ``prepare`` checks the settings and makes tables and folders; it is called once, before there are children. Only reception, of
+    a home that was served before, is started beside it: its port is what a restart is waited for.
     """
     stop = stop_on_signal()
     with only_one(home, "serve-" + "-".join(sorted(roles)), wait_seconds=5):
-        prepare()
-        children = {role: _spawn(home, role) for role in roles}
+        first = ("receive",) if "receive" in roles and (home.state / "receive.json").exists() else ()
+        children = {role: _spawn(home, role) for role in first}
+        try:
+            prepare()
+        except BaseException:
+            _end(children)
+            raise
+        children |= {role: _spawn(home, role) for role in roles if role not in children}
         log.event("node.started", pid=os.getpid(), role=",".join(roles))
         deaths = dict.fromkeys(roles, 0)
         again: dict[str, float] = {}  # role -> when it is started again; one that waits keeps no other waiting
@@ -41,15 +48,25 @@ def serve(home: Home, roles: tuple[str, ...], prepare: Callable[[], None]) -> in
                 elif time.monotonic() >= again[role]:
                     del again[role]
                     children[role] = _spawn(home, role)
-        for child in children.values():
-            child.terminate()
-        for child in children.values():
-            try:
-                child.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        _end(children)
         log.event("node.stopped", pid=os.getpid())
     return 0
+
+
+def _end(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    """Ask them to stop; those that do not are killed."""
+    for child in children.values():
+        child.terminate()
+    for child in children.values():
+        try:
+            child.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def is_supervised() -> bool:
+    """Say whether this process is a role under a supervisor."""
+    return SUPERVISOR in os.environ
 
 
 def _spawn(home: Home, role: str) -> subprocess.Popen[bytes]:

@@ -7,6 +7,7 @@ quote the value, which may be a patient's name).
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import Any
 
@@ -36,10 +37,18 @@ DEFAULT_ENCODINGS = ("iso8859",)
 _INTEGERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 
 
-def element_of(dataset: Dataset, keyword: str) -> Any:
-    """Return the element, unconverted where it still is; ``None`` when absent."""
+@functools.cache
+def _tag_of(keyword: str) -> Any:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
+    return tag
+
+
+def element_of(dataset: Dataset, keyword: str) -> Any:
+    """Return the element, unconverted where it still is; ``None`` when absent."""
+    tag = _tag_of(keyword)
+    if tag not in dataset.keys():  # noqa: SIM118  # most are absent; asking the data set itself is ten times as dear
+        return None
     try:
         return dataset.get_item(tag, keep_deferred=True)
     except ODD:
@@ -156,10 +165,11 @@ def decoded_person_name(dataset: Dataset, keyword: str = "PatientName", encoding
 
 def sequence_items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
     """Return the items of a sequence; ``()`` when absent or damaged."""
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
+    tag = _tag_of(keyword)
+    if tag not in dataset.keys():  # noqa: SIM118  # as in ``element_of``
+        return ()
     try:
-        value = dataset[tag].value if tag in dataset else None
+        value = dataset[tag].value
         return tuple(value) if isinstance(value, Sequence) else ()
     except (*ODD, OSError):
         return ()

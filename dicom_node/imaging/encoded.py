@@ -117,8 +117,22 @@ def _ends_early(dataset: Dataset, data: bytes | mmap.mmap) -> bool:
     return bool(data[last.value_tell + last.length :].strip(b"\0"))
 
 
+class FileMeta(NamedTuple):
+    """What the file meta information says; 0 and "" where there is none."""
+
+    end: int  # where the data set starts
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
 def file_meta_end(content: bytes) -> tuple[int, str, str]:
-    """Return where the data set starts, the transfer syntax and the media storage SOP class; 0 and "" without file meta.
+    """Return where the data set starts, the transfer syntax and the media storage SOP class; 0 and "" without file meta."""
+    return read_file_meta(content)[:3]
+
+
+def read_file_meta(content: bytes) -> FileMeta:
+    """Return the file meta information of a Part 10 file, of which the first bytes suffice.
 
     The elements are walked one by one, since a group length that lies is common (PS3.10, 7.1; always explicit little endian).
     """
@@ -134,7 +148,8 @@ def file_meta_end(content: bytes) -> tuple[int, str, str]:
             length, head = int.from_bytes(content[position + 4 : position + 8], "little"), 8
         found[element] = content[position + head : position + head + length].rstrip(b"\0 ").decode("ascii", "replace")
         position += head + length
-    return (position if position > start or start else 0), found.get(0x0010, ""), found.get(0x0002, "")
+    end = position if position > start or start else 0
+    return FileMeta(end, found.get(0x0010, ""), found.get(0x0002, ""), found.get(0x0003, ""))
 
 
 def looks_like_dataset(data: bytes) -> bool:

@@ -120,9 +120,7 @@ def draw_overlay(
     image = _coloured(gray, seen, lungs, size)
     width = max(MIN_WIDTH, size[0])
     top = _top_band(caption, width)
-    bottom = _bottom_band(
-        caption, width, has_map=seen is not None, has_evidence=_has_evidence(seen), has_lungs=lungs is not None
-    )
+    bottom = _bottom_band(caption, width, has_map=seen is not None, has_evidence=_has_evidence(seen), has_lungs=lungs is not None)
     left = (width - size[0]) // 2
     picture = np.full((top.shape[0] + size[1] + bottom.shape[0], width, 3), 0, np.uint8)
     picture[: top.shape[0]] = top
@@ -153,7 +151,7 @@ def _coloured(
 ) -> NDArray[np.uint8]:
     """Return the image with its wash and outlines: uint8 (size[1], size[0], 3); ``saliency`` is of that size."""
     small = np.clip(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), 0, 1)
-    picture = cv2.cvtColor((small * np.float32(255) + np.float32(0.5)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+    picture: NDArray[np.uint8] = cv2.cvtColor((small * np.float32(255) + np.float32(0.5)).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     thickness = max(1, round(max(size) / 800))
     relative = None
     if saliency is not None and _has_evidence(saliency):

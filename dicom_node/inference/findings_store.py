@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,10 @@ def load_outcome(folder: Path) -> Findings:
 
 
 def drop_arrays(folder: Path) -> None:
-    """Delete maps and masks once the objects made from them are there: tens of megabytes a run."""
+    """Delete maps and masks once the objects made from them are there, and what a crash left half written."""
     (folder / _ARRAYS).unlink(missing_ok=True)
+    for leftover in folder.glob(".*"):
+        leftover.unlink(missing_ok=True)
 
 
 def load_findings(folder: Path) -> Findings:
@@ -46,9 +49,14 @@ def load_findings(folder: Path) -> Findings:
 
 
 def _replace(target: Path, write: object) -> None:
-    # np.savez appends .npz to other suffixes, so the temporary name keeps the suffix
-    temporary = target.with_name("." + target.name)
-    write(temporary)  # type: ignore[operator]
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(target)
+    # a name of its own for each process: of two that work on one run, neither may cut off what the other writes.
+    # np.savez appends .npz to other suffixes, so it keeps the suffix
+    temporary = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
+    try:
+        write(temporary)  # type: ignore[operator]
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk must not fill further at each try
+        raise

@@ -153,7 +153,9 @@ def stale_runs(connection: sa.Connection, study_key: str = "") -> list[StoredRun
 
 def answered_runs(connection: sa.Connection, study_key: str) -> list[StoredRun]:
     """Return the study's runs that have given an answer that stands, oldest first."""
-    query = sa.select(run).where(run.c.study_key == study_key, run.c.state.in_(ANSWERED)).order_by(run.c.requested_utc)
+    query = (
+        sa.select(run).where(run.c.study_key == study_key, run.c.state.in_(ANSWERED)).order_by(run.c.requested_utc, run.c.revision)
+    )
     return [_stored(row) for row in connection.execute(query)]
 
 
@@ -170,7 +172,9 @@ def withdraw_run(connection: sa.Connection, run_key: str, cause: str, at_utc: fl
 def flags_since(connection: sa.Connection, rule: str, since_utc: float) -> int:
     """Return how many results of a rule were allowed to flag since then, of runs requested within the last days."""
     flagged_at = run.c.request["flagged_utc"].as_float()
-    query = sa.select(sa.func.count()).where(run.c.rule == rule, run.c.requested_utc > since_utc - 3 * 86400, flagged_at >= since_utc)
+    query = sa.select(sa.func.count()).where(
+        run.c.rule == rule, run.c.requested_utc > since_utc - 3 * 86400, flagged_at >= since_utc
+    )
     return int(connection.execute(query).scalar_one())
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 from pathlib import Path
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Any
 
 from dicom_node.core.errors import TlsFailure
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 def certificates_in(path: Path) -> list[x509.Certificate]:
@@ -19,6 +21,8 @@ def certificates_in(path: Path) -> list[x509.Certificate]:
     TlsFailure
         The file cannot be read, or holds none.
     """
+    from cryptography import x509  # only where a certificate is looked at: roles start faster without
+
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
@@ -54,9 +58,9 @@ def shown_names(connection: object) -> frozenset[str]:
     if not isinstance(connection, ssl.SSLSocket):
         return frozenset()
     try:
-        told = connection.getpeercert() or {}
+        told: dict[str, Any] = connection.getpeercert() or {}
     except (OSError, ValueError):  # closed meanwhile
         return frozenset()
-    names = [value for part in told.get("subject", ()) for key, value in part if key == "commonName"]  # type: ignore[misc, has-type]
+    names = [value for part in told.get("subject", ()) for key, value in part if key == "commonName"]
     names += [str(entry[1]) for entry in told.get("subjectAltName", ()) if entry[0] in ("DNS", "IP Address")]
     return frozenset(str(name).casefold() for name in names)

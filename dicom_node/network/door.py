@@ -60,9 +60,9 @@ class TlsDoor:
             self._refuse(connection, address, port, failure)
             raise
         except OSError as error:
-            failure = tls_failure(error, whose="The caller")
-            self._refuse(connection, address, port, failure)
-            raise failure from error
+            told = tls_failure(error, whose="The caller")
+            self._refuse(connection, address, port, told)
+            raise told from error
         encrypted.settimeout(before)
         return encrypted
 

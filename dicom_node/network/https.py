@@ -12,14 +12,12 @@ import time
 import urllib.parse
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
-from authlib.oauth2.auth import ClientAuth
-from authlib.oauth2.rfc6749 import OAuth2Token
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dicom_node.core.errors import HttpFailure, PeerTimeout, PeerUnreachable, TlsFailure
+from dicom_node.network.https_settings import HttpAccess, OAuth2Settings
 from dicom_node.network.tls import current_context
 from dicom_node.network.tls_settings import HttpsTls
 from dicom_node.network.tls_words import tls_failure
@@ -28,54 +26,6 @@ from dicom_node.network.tls_words import tls_failure
 _MARGIN_SECONDS = 30.0
 #: A token whose server does not say how long it lasts is used this long.
 _UNSAID_SECONDS = 300.0
-
-
-class OAuth2Settings(BaseModel):
-    """A token fetched with a client id and secret, used until it ends, and fetched again when the server does not take it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    token_url: str = Field(description="Token endpoint, e.g. https://login.hospital.example/oauth2/token.")
-    client_id: str = Field(min_length=1, description="Client id that the authorization server has given to this node.")
-    client_secret_file: Path | None = Field(default=None, description="File that holds the client secret.")
-    client_secret_env: str | None = Field(default=None, description="Environment variable that holds the client secret.")
-    scope: str = Field(default="", description="Scopes, with blanks between, e.g. system/*.write. Default: the server's choice.")
-    secret_in_body: bool = Field(
-        default=False, description="Send id and secret in the form (client_secret_post) and not as HTTP Basic. Default: as Basic."
-    )
-
-    @field_validator("token_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise ValueError("write a URL such as https://login.hospital.example/oauth2/token, without user or password")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ValueError("a secret goes there: write https")
-        return value
-
-    @model_validator(mode="after")
-    def _one_secret(self) -> Self:
-        if (self.client_secret_file is None) == (self.client_secret_env is None):
-            raise ValueError("name client_secret_file or client_secret_env, one of them")
-        return self
-
-
-class HttpAccess(BaseModel):
-    """What settings of an HTTP server have in common. At most one of the three ways to get a token."""
-
-    token_file: Path | None = Field(default=None, description="File that holds a bearer token; read anew at every attempt.")
-    token_env: str | None = Field(default=None, description="Environment variable that holds a bearer token.")
-    oauth2: OAuth2Settings | None = Field(default=None, description="Fetch a bearer token by OAuth 2.0. Default: no token.")
-    tls: HttpsTls | None = Field(
-        default=None, description="Authority and own certificate for https. Default: the authorities that this machine trusts."
-    )
-
-    @model_validator(mode="after")
-    def _one_token(self) -> Self:
-        if sum(way is not None for way in (self.token_file, self.token_env, self.oauth2)) > 1:
-            raise ValueError("name one of token_file, token_env and oauth2")
-        return self
 
 
 def http_client(access: HttpAccess, base_url: str, headers: Mapping[str, str], timeout_seconds: float) -> httpx.Client:
@@ -165,6 +115,9 @@ _tokens = _Tokens()
 
 def _fetched(settings: OAuth2Settings, tls: HttpsTls | None, timeout_seconds: float) -> tuple[str, float]:
     """Fetch a token; return it and for how many seconds to use it."""
+    from authlib.oauth2.auth import ClientAuth  # only where a token is fetched: roles that fetch none start faster
+    from authlib.oauth2.rfc6749 import OAuth2Token
+
     secret = _read(settings.client_secret_file, settings.client_secret_env, "client secret")
     fields = {"grant_type": "client_credentials"} | ({"scope": settings.scope} if settings.scope else {})
     method = "client_secret_post" if settings.secret_in_body else "client_secret_basic"
@@ -223,7 +176,3 @@ def _read(path: Path | None, variable: str | None, what: str) -> str:
 
 def _verify(tls: HttpsTls | None) -> ssl.SSLContext:
     return current_context(tls or HttpsTls())
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")

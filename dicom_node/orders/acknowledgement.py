@@ -30,7 +30,7 @@ def acknowledge(message: Hl7Message | None, code: str, words: str = "", error: s
         if accept and application in ("", "NE"):
             code = "C" + code[1:]
     separators = message.separators if message else _STANDARD
-    _, field, repetition, component, subcomponent, escape = separators
+    _, field, repetition, component, subcomponent, escape = tuple(separators)
     header = message.header if message else None
 
     def told(number: int) -> str:
@@ -51,6 +51,6 @@ def acknowledge(message: Hl7Message | None, code: str, words: str = "", error: s
 
 
 def _escaped(text: str, separators: str) -> str:
-    _, field, repetition, component, subcomponent, escape = separators
+    _, field, repetition, component, subcomponent, escape = tuple(separators)
     marks = {field: "F", repetition: "R", component: "S", subcomponent: "T", escape: "E"}
     return "".join(" " if mark in "\r\n" else f"{escape}{marks[mark]}{escape}" if mark in marks else mark for mark in text)

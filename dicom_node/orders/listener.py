@@ -12,14 +12,16 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from hl7.mllp import start_hl7_server
 
 from dicom_node import log
-from dicom_node.core.errors import StoreError
+from dicom_node.core.errors import TlsFailure
 from dicom_node.network.tls import ReloadingContext
 from dicom_node.network.tls_words import tls_failure
 from dicom_node.orders.acknowledgement import acknowledge
@@ -29,6 +31,8 @@ _START, _END = b"\x0b", b"\x1c\r"
 _BLANK = b" \t\r\n"  # some senders end a frame with a line feed more
 _HANDSHAKE_SECONDS = 10.0
 _START_SECONDS = 30.0
+_AGAIN_SECONDS = 10.0
+_LAST_ANSWER_SECONDS = 10.0
 _RENEWAL_SECONDS = 5.0
 
 
@@ -49,8 +53,19 @@ class _ToldHandshake(ssl.SSLObject):
             raise
 
 
+@dataclass
+class _Caller:
+    """One connection: since when nothing is under way on it (``None``: a message is)."""
+
+    address: str
+    idle_since: float | None
+
+
 class Listener:
-    """A port that takes HL7 messages. ``take`` gets the bytes of one message and returns its acknowledgement, if any."""
+    """A port that takes HL7 messages. ``take`` gets the bytes of one message and returns its acknowledgement, if any.
+
+    A port or certificate that cannot be used is told in the log and tried again: storing images does not depend on it.
+    """
 
     def __init__(self, settings: ListenerSettings, take: Callable[[bytes], bytes | None]) -> None:
         self.port = settings.port
@@ -58,76 +73,70 @@ class Listener:
         self._take = take
         self._contexts = ReloadingContext(settings.tls) if settings.tls else None
         self._networks = [ipaddress.ip_network(peer) for peer in settings.peers]
-        self._connections: set[asyncio.Task[Any]] = set()
+        self._callers: dict[asyncio.Task[Any], _Caller] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="orders")
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._tried = threading.Event()
         self._thread = threading.Thread(target=self._run, name="orders-listener", daemon=True)
-        self._ready: Future[int] = Future()
 
     def start(self) -> Listener:
-        """Open the port.
-
-        Raises
-        ------
-        StoreError
-            The port cannot be opened.
-        TlsFailure
-            The certificate, key or authority cannot be used.
-        """
+        """Open the port, and return when it is open or could not be opened for now."""
         self._thread.start()
-        try:
-            self.port = self._ready.result(_START_SECONDS)
-        except OSError as error:
-            raise StoreError(
-                f"the HL7 port {self._settings.host}:{self._settings.port} cannot be opened: {error.strerror}"
-            ) from error
-        log.event("orders.listening", port=self.port)
+        self._tried.wait(_START_SECONDS)
         return self
 
     def stop(self) -> None:
         """Close the port; a message that is being taken is still answered."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(15)
+            self._thread.join(2 * _LAST_ANSWER_SECONDS)
         self._worker.shutdown(wait=True)
 
     # ------------------------------------------------------------ in the thread
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # a thread has nobody above it: who waits in ``start`` is told, else the log
-            if self._ready.done():
-                log.event("orders.stopped", error=type(error).__name__)
-            else:
-                self._ready.set_exception(error)
+            self._loop.run_until_complete(self._keep_serving())
         finally:
             self._loop.close()
+
+    async def _keep_serving(self) -> None:
+        while not self._stop.is_set():
+            try:
+                await self._serve()
+            except Exception as error:  # the port is taken, a certificate cannot be used, or a defect: try again
+                why = str(error) if isinstance(error, TlsFailure) else getattr(error, "strerror", None) or type(error).__name__
+                log.event("orders.not_listening", port=self._settings.port, reason=why)
+                self._tried.set()
+                await self._stopped_within(_AGAIN_SECONDS)
+        await self._see_off()
+
+    async def _stopped_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _serve(self) -> None:
         """Listen until told to stop. Renewed certificates get a second acceptor on the same socket before the first one goes."""
         settings = self._settings
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        server: Any = None
+        context = self._contexts.current() if self._contexts else None
         with socket.create_server((settings.host, settings.port), family=family) as port:
-            server, context = None, None
             try:
+                server = await self._accept(port.dup(), context)
+                self.port = port.getsockname()[1]
+                log.event("orders.listening", port=self.port, kind="tls" if context else "plain")
+                self._tried.set()
                 while not self._stop.is_set():
+                    await self._stopped_within(_RENEWAL_SECONDS)
                     fresh = self._contexts.current() if self._contexts else None
-                    if server is None or fresh is not context:
+                    if fresh is not context:
                         old, server, context = server, await self._accept(port.dup(), fresh), fresh
-                        if old is not None:
-                            old.close()
-                        if not self._ready.done():
-                            self._ready.set_result(port.getsockname()[1])
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stop.wait(), _RENEWAL_SECONDS)
+                        old.close()
             finally:
                 if server is not None:
                     server.close()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _accept(self, port: socket.socket, context: ssl.SSLContext | None) -> Any:
         secure: dict[str, Any] = {}
@@ -136,21 +145,46 @@ class Listener:
             secure = {"ssl": context, "ssl_handshake_timeout": _HANDSHAKE_SECONDS}
         return await start_hl7_server(self._connected, sock=port, limit=self._settings.max_message_bytes, **secure)
 
+    async def _see_off(self) -> None:
+        """Close what is idle, and let what is under way be answered first."""
+        for task, caller in list(self._callers.items()):
+            if caller.idle_since is not None:
+                task.cancel()
+        if self._callers:
+            _, late = await asyncio.wait(list(self._callers), timeout=_LAST_ANSWER_SECONDS)
+            for task in late:
+                task.cancel()
+
     def _connected(self, reader: Any, writer: Any) -> None:
-        """Admit a connection or close it at once."""
+        """Admit a connection, or close it at once. Where there is no place, the one that was silent longest makes room."""
         address = str((writer.get_extra_info("peername") or ("",))[0]).partition("%")[0].removeprefix("::ffff:")
-        why = ""
         if not self._may_connect(address):
-            why = "not among orders.listener.peers"
-        elif len(self._connections) >= self._settings.max_connections:
-            why = "too many connections"
-        if why:
-            log.event("orders.peer_refused", address=address, reason=why)
+            log.event("orders.peer_refused", address=address, reason="not among orders.listener.peers")
             writer.close()
             return
-        task = self._loop.create_task(self._converse(reader, writer, address))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        if len(self._callers) >= self._settings.max_connections and not self._make_room():
+            log.event("orders.peer_refused", address=address, reason="too many connections")
+            writer.close()
+            return
+        caller = _Caller(address, time.monotonic())
+        task = self._loop.create_task(self._converse(reader, writer, caller))
+        self._callers[task] = caller
+        task.add_done_callback(lambda done: self._gone(done, writer))
+
+    def _gone(self, task: asyncio.Task[Any], writer: Any) -> None:
+        self._callers.pop(task, None)
+        writer.close()  # a task that was cancelled before its first step has closed nothing
+
+    def _make_room(self) -> bool:
+        """Some senders open a connection for each message and never close one."""
+        idle = {task: caller for task, caller in self._callers.items() if caller.idle_since is not None}
+        if not idle:
+            return False
+        task = min(idle, key=lambda one: idle[one].idle_since or 0.0)
+        log.event("orders.connection_closed", address=idle[task].address, reason="silent for long, and no place is left")
+        del self._callers[task]
+        task.cancel()
+        return True
 
     def _may_connect(self, address: str) -> bool:
         try:
@@ -159,38 +193,41 @@ class Listener:
             return False
         return any(peer in network for network in self._networks)
 
-    async def _converse(self, reader: Any, writer: Any, address: str) -> None:
+    async def _converse(self, reader: Any, writer: Any, caller: _Caller) -> None:
         """Take message after message until the peer goes, or breaks the rules."""
         try:
-            while True:
-                frame = await self._frame(reader)
-                answer = await asyncio.shield(self._loop.run_in_executor(self._worker, self._take, frame))
+            while not self._stop.is_set():
+                frame = await self._frame(reader, caller)
+                answer = await self._loop.run_in_executor(self._worker, self._take, frame)
                 if answer is not None:
                     writer.writeblock(answer)
                     await asyncio.wait_for(writer.drain(), self._settings.frame_seconds)
+                caller.idle_since = time.monotonic()
         except _Unframed as error:
-            log.event("orders.connection_closed", address=address, reason=str(error))
+            log.event("orders.connection_closed", address=caller.address, reason=str(error))
             with contextlib.suppress(OSError, TimeoutError):
                 writer.writeblock(acknowledge(None, "AR", str(error), "100"))
                 await asyncio.wait_for(writer.drain(), 1)
-        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-            partial = getattr(error, "partial", b"")
-            if partial.strip(_BLANK) or not isinstance(error, asyncio.IncompleteReadError):
-                log.event("orders.connection_closed", address=address, reason=type(error).__name__)
+        except asyncio.IncompleteReadError as error:
+            if caller.idle_since is None or error.partial.strip(_BLANK):
+                log.event("orders.connection_closed", address=caller.address, reason="the peer went in the middle of a message")
+        except (TimeoutError, OSError) as error:
+            log.event("orders.connection_closed", address=caller.address, reason=type(error).__name__)
         except Exception as error:  # a defect: the message stays with its sender, who was not answered
-            log.event("orders.connection_closed", address=address, error=type(error).__name__)
+            log.event("orders.connection_closed", address=caller.address, error=type(error).__name__)
         finally:
             writer.close()
             with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
                 await asyncio.wait_for(writer.wait_closed(), 5)
 
-    async def _frame(self, reader: Any) -> bytes:
+    async def _frame(self, reader: Any, caller: _Caller) -> bytes:
         """Return what lies between the marks of the next frame; what a sender gave up in the middle of is dropped."""
         settings = self._settings
         try:
             before = await asyncio.wait_for(reader.readuntil(_START), settings.idle_seconds)
             if before[:-1].strip(_BLANK):
                 raise _Unframed("Something else stands before the start of the frame.")
+            caller.idle_since = None
             block = await asyncio.wait_for(reader.readuntil(_END), settings.frame_seconds)
         except asyncio.LimitOverrunError:
             raise _Unframed(f"The message is longer than {settings.max_message_bytes} bytes.") from None

@@ -15,6 +15,7 @@ import hl7
 from dicom_node.orders.character_sets import UnknownCharacterSet, decode
 
 _HEX = re.compile(r"^X([0-9A-Fa-f]{2})+$")
+_TYPE = re.compile(r"^[A-Z]{3}\^[A-Z][0-9]{2}$")
 _LONGEST_ID = 199  # of what is kept of MSH-3, MSH-4 and MSH-10
 
 
@@ -101,8 +102,9 @@ class Hl7Message:
 
     @cached_property
     def type(self) -> str:
-        """Message code and trigger event of MSH-9, e.g. ``ADT^A40``."""
-        return f"{self.header.value(9)[:20]}^{self.header.value(9, 2)[:20]}".rstrip("^")
+        """Message code and trigger event of MSH-9, e.g. ``ADT^A40``; ``other`` for what is no such thing, since it is shown."""
+        text = f"{self.header.value(9)}^{self.header.value(9, 2)}"
+        return text if _TYPE.match(text) else "other"
 
 
 def read_message(data: bytes, assumed_character_set: str = "") -> Hl7Message:
@@ -161,7 +163,7 @@ def _character_sets(data: bytes) -> list[str]:
 
 def _unescaper(separators: str, codec: str) -> Callable[[str], str]:
     """Return what resolves escape sequences (HL7 v2.5.1, 2.7); one that is not known is left out, never shown as letters."""
-    _, field, repetition, component, subcomponent, escape = separators
+    _, field, repetition, component, subcomponent, escape = tuple(separators)
     known = {"F": field, "S": component, "T": subcomponent, "R": repetition, "E": escape, ".br": "\n", ".sp": "\n"}
     sequence = re.compile(f"{re.escape(escape)}([^{re.escape(escape)}]*){re.escape(escape)}")
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from dicom_node.network.tls import ServerTls
 from dicom_node.orders.character_sets import is_known
 
 _FIELD = re.compile(r"^[A-Z][A-Z0-9]{2}-[1-9]\d{0,2}$")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _network(value: str) -> str:
@@ -40,7 +44,7 @@ class ListenerSettings(BaseModel):
 
     host: str = Field(default="0.0.0.0", description="Address to listen on. Default: all interfaces, since the RIS is elsewhere.")
     port: int = Field(default=2575, ge=0, le=65535, description="TCP port. Default 2575: registered for HL7.")
-    peers: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+    peers: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_listed)] = Field(
         min_length=1,
         description="Addresses or networks (10.1.2.0/24) that may connect. Required: whoever may send can merge patients.",
     )
@@ -72,7 +76,7 @@ class OrdersSettings(BaseModel):
         description="Assigning authority (PID-3.4) of the numbers that images carry as Patient ID. Default: every number of type "
         "MR, PI, PT or without a type; set it where several authorities give numbers.",
     )
-    accession_fields: tuple[Annotated[str, AfterValidator(_field)], ...] = Field(
+    accession_fields: Annotated[tuple[Annotated[str, AfterValidator(_field)], ...], BeforeValidator(_listed)] = Field(
         default=("OBR-18", "IPC-1"),
         min_length=1,
         description="Where messages carry the images' Accession Number; the first that is filled counts. IHE uses OBR-18 and "

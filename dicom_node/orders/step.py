@@ -83,7 +83,7 @@ def _keep(inbox: Inbox, message: Hl7Message, sha256: str) -> Taken:
             if repository.message_state(connection, *identity) in ("applied", "ignored"):
                 return ignored("The message came before.")
             taken = handler(connection, message, context) if handler else ignored("A kind of message that changes nothing here.")
-            values = {"received_utc": now, "type": message.type, "state": taken.state, "text": taken.text}
+            values: dict[str, Any] = {"received_utc": now, "type": message.type, "state": taken.state, "text": taken.text}
             repository.keep_message(connection, *identity, **values)
             for merge in taken.merges:
                 inbox.merged(connection, merge)
@@ -98,7 +98,12 @@ def _keep(inbox: Inbox, message: Hl7Message, sha256: str) -> Taken:
 def _keep_refusal(inbox: Inbox, message: Hl7Message | None, data: bytes, words: str) -> None:
     """Write that a message was refused; its sender is told in any case."""
     identity = (message.sender, message.control_id) if message else ("", "")
-    values = {"received_utc": time.time(), "type": message.type if message else "", "state": "refused", "text": words}
+    values: dict[str, Any] = {
+        "received_utc": time.time(),
+        "type": message.type if message else "",
+        "state": "refused",
+        "text": words,
+    }
     with contextlib.suppress(SQLAlchemyError), inbox.database.begin() as connection:
         repository.keep_message(connection, *identity, hashlib.sha256(data).hexdigest(), **values)
 

@@ -23,6 +23,7 @@ CALLING_CERTIFICATE_NOT_RECOGNIZED = Rejection(1, 1, 3, "calling AE title not re
 CALLED_AE_NOT_RECOGNIZED = Rejection(1, 1, 7, "called AE title not recognized")
 LOCAL_LIMIT_EXCEEDED = Rejection(2, 3, 2, "local limit of open associations exceeded")
 LIMIT_OF_PEER_EXCEEDED = Rejection(2, 3, 2, "this caller's limit of open associations exceeded")
+CANNOT_BE_JUDGED = Rejection(2, 1, 1, "the caller cannot be judged")
 TEMPORARY_CONGESTION = Rejection(2, 3, 1, "the node is stopping")
 
 

@@ -123,7 +123,10 @@ class ByteStream:
 
     def wait(self, seconds: float) -> bool:
         """Wait until something can be read, at most so long, or until the waker is set; say whether there is something."""
-        if self.buffered or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+        return bool(self.buffered) or self._readable(seconds)
+
+    def _readable(self, seconds: float) -> bool:
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
         ready = self._poll.poll(seconds * 1000)
         for descriptor, _ in ready:
@@ -150,7 +153,7 @@ class ByteStream:
             self._window_start, self._window_bytes = now, 0
         if self._interrupted():
             raise Interrupted
-        while not self.wait(SLICE_SECONDS):
+        while not self._readable(SLICE_SECONDS):
             now = time.monotonic()
             self._watch(now)
             if self._interrupted():

@@ -119,7 +119,7 @@ class FastDul(DULServiceProvider):  # type: ignore[misc]
             return False
         if self.state_machine.current_state == "Sta13":
             return self._linger(connection)
-        if not connection.stream.wait(SLICE_SECONDS):
+        if not connection.stream.wait(0 if self.event_queue.queue else SLICE_SECONDS):
             return False
         self._read_pdu_data()
         return True
@@ -142,11 +142,13 @@ class FastDul(DULServiceProvider):  # type: ignore[misc]
         return True
 
     def _read_pdu_data(self) -> None:
-        stream = self.socket.stream
+        stream, association = self.socket.stream, self._assoc
+        established = self.state_machine.current_state == "Sta6"
+        stream.timeout = association.dimse_timeout if established else association.acse_timeout
         try:
             stream.need(6)
             kind, length = pdu_header.unpack_from(stream.buffer, stream.position)
-            if kind == P_DATA_TF and self.state_machine.current_state == "Sta6":
+            if kind == P_DATA_TF and established:
                 self._p_data(stream)
             elif length > MAX_CONTROL_PDU:
                 raise Malformed("a PDU longer than any that is allowed")
@@ -171,7 +173,6 @@ class FastDul(DULServiceProvider):  # type: ignore[misc]
     def _p_data(self, stream: ByteStream) -> None:
         association = self._assoc
         if self._reader is None:
-            stream.timeout = association.dimse_timeout
             self._reader = PDataReader(
                 stream, association.objects.storage_contexts(association), association.begin_object, self._forward
             )

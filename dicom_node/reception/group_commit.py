@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._waiting: list[_Waiting] = []
+        self._connection: sa.Connection | None = None
 
     def write(self, work: Callable[[sa.Connection], _T], order: str = "") -> _T:
         """Run ``work`` in a transaction and return its result when that is committed.
@@ -80,28 +82,61 @@ class GroupCommit:
     def _together(self, batch: list[_Waiting]) -> bool:
         """Return whether the batch is settled; False when somebody's work failed and all is undone."""
         try:
-            with self._database.connect() as connection:
-                transaction = connection.begin()
-                try:
-                    for item in batch:
-                        item.result = item.work(connection)
-                except Exception:  # whose work it was does not matter: each gets its own try
-                    transaction.rollback()
-                    return False
-                transaction.commit()
+            connection = self._connected()
+            transaction = connection.begin()
+            try:
+                for item in batch:
+                    item.result = item.work(connection)
+            except Exception:  # whose work it was does not matter: each gets its own try
+                self._disconnect()
+                return False
+            transaction.commit()
         except Exception as error:
+            self._disconnect()
             self._settle(batch, error)
             return True
         self._settle(batch, None)
         return True
 
     def _alone(self, item: _Waiting) -> None:
+        """Settle one, with another connection if the kept one turns out to be dead before anything was done."""
+        kept = self._connection is not None
         try:
-            with self._database.begin() as connection:
-                item.result = item.work(connection)
+            try:
+                transaction = self._connected().begin()
+                item.result = item.work(self._connected())
+            except sa.exc.DBAPIError as error:
+                if not (kept and error.connection_invalidated):
+                    raise
+                self._disconnect()
+                transaction = self._connected().begin()
+                item.result = item.work(self._connected())
+            transaction.commit()
         except Exception as error:  # raised again in the thread that asked
+            self._disconnect()
             item.error = error
         item.done = True
+
+    def _connected(self) -> sa.Connection:
+        """Return the connection that is kept between transactions: only who leads uses it."""
+        if self._connection is None:
+            self._connection = self._database.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        """Drop the connection, and with it what was not committed; the next transaction begins with another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sa.exc.SQLAlchemyError):
+                connection.invalidate()
+                connection.close()
+
+    def close(self) -> None:
+        """Give the connection back; the next transaction takes another one."""
+        with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
 
     @staticmethod
     def _settle(batch: list[_Waiting], error: Exception | None) -> None:

@@ -118,6 +118,10 @@ class Intake:
             self._files.remove(key)
         return kept
 
+    def close(self) -> None:
+        """Give the database connection back; the intake can be used again all the same."""
+        self._rows.close()
+
     def note_refusal(self, calling_ae: str, called_ae: str, status: DimseStatus, comment: str) -> None:
         """Keep a row of an object that was not taken.
 

@@ -74,7 +74,8 @@ def tls_of(connection: Any) -> str:
     if not isinstance(connection, ssl.SSLSocket):
         return ""
     cipher = connection.cipher()
-    names = [value for part in (connection.getpeercert() or {}).get("subject", ()) for key, value in part if key == "commonName"]
+    certificate: Any = connection.getpeercert() or {}
+    names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
     return " ".join((connection.version() or "TLS", cipher[0] if cipher else "", *(f"CN={name}" for name in names))).strip()
 
 

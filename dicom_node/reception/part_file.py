@@ -7,10 +7,10 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 
 #: What is kept in memory to read the header from; a longer header is read from the file.
 HEAD_BYTES = 256 * 1024
@@ -145,7 +145,9 @@ class _HashApart:
         self._ending = False
         self._more = threading.Event()
         self._descriptor = os.open(path, os.O_RDONLY)
-        self._work = _hashers.submit(self._run)
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        _hashers.submit(self._run)
 
     def reach(self, position: int) -> None:
         """Say how far the file is written."""
@@ -156,10 +158,16 @@ class _HashApart:
         """Wait for the rest; raises ``OSError`` if the file could not be read."""
         self._ending = True
         self._more.set()
-        self._work.result()
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        view = memoryview(_spare_buffers.pop() if _spare_buffers else bytearray(_HASH_BUFFER))
+        try:
+            buffer = _spare_buffers.pop()
+        except IndexError:
+            buffer = bytearray(_HASH_BUFFER)
+        view = memoryview(buffer)
         try:
             while True:
                 self._more.clear()
@@ -173,13 +181,38 @@ class _HashApart:
                 if ending:
                     return
                 self._more.wait()
+        except BaseException as error:  # raised again where the hash is asked for
+            self._error = error
         finally:
             os.close(self._descriptor)
-            _spare_buffers.append(view.obj)
+            _spare_buffers.append(buffer)
+            self._done.set()
 
 
-#: One thread an object that is arriving: as many as there are associations, at most; those that wait cost nothing.
-_hashers = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="object-hash")
+class _Hashers:
+    """Threads that are kept and used again, one for each object that is arriving; they keep no process from ending."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle = 0
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Have this done at once."""
+        with self._lock:
+            start, self._idle = self._idle == 0, max(0, self._idle - 1)
+        self._work.put(work)
+        if start:
+            threading.Thread(target=self._run, name="object-hash", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+            with self._lock:
+                self._idle += 1
+
+
+_hashers = _Hashers()
 _spare_buffers: deque[bytearray] = deque(maxlen=4)
 
 

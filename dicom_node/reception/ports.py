@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import threading
 from typing import Any
 
 from pynetdicom.transport import ThreadedAssociationServer
@@ -21,6 +22,9 @@ class DicomServer(ThreadedAssociationServer):  # type: ignore[misc]
     daemon_threads = True
     #: What shakes hands with callers; ``None``: plain TCP.
     door: TlsDoor | None = None
+    #: Connections that are no associations yet: they have said nothing, or are in the handshake.
+    waiting = 0
+    _counting = threading.Lock()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection."""
@@ -28,9 +32,22 @@ class DicomServer(ThreadedAssociationServer):  # type: ignore[misc]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
+    def process_request(self, request: socket.socket, client_address: Any) -> None:
+        """Give the connection a thread."""
+        self._count(+1)
+        super().process_request(request, client_address)
+
     def process_request_thread(self, request: socket.socket, client_address: Any) -> None:
         """Begin an association, in the connection's own thread: nobody waits for another caller's handshake."""
-        address, port = str(client_address[0]), int(self.server_address[1])
+        try:
+            connection = self._set_up(request, str(client_address[0]), int(self.server_address[1]))
+        finally:
+            self._count(-1)
+        if connection is not None:
+            super().process_request_thread(connection, client_address)
+
+    def _set_up(self, request: socket.socket, address: str, port: int) -> socket.socket | None:
+        """Return the connection that an association can use; ``None``: it came to nothing, which has been told."""
         if self.door is None:
             if speaks_tls(self._first_byte(request)):
                 log.event(
@@ -42,14 +59,17 @@ class DicomServer(ThreadedAssociationServer):  # type: ignore[misc]
                 )
                 self.turned_away(address, "the caller speaks TLS on the plain port")
                 self.shutdown_request(request)
-                return
-        else:
-            try:
-                request = self.door.wrap(request, address, port)
-            except TlsFailure as failure:  # told in the log, and the connection is closed
-                self.turned_away(address, str(failure))
-                return
-        super().process_request_thread(request, client_address)
+                return None
+            return request
+        try:
+            return self.door.wrap(request, address, port)
+        except TlsFailure as failure:  # told in the log, and the connection is closed
+            self.turned_away(address, str(failure))
+            return None
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.waiting += change
 
     def turned_away(self, address: str, why: str) -> None:
         """A caller came to nothing before any association: for the diary."""

@@ -13,17 +13,15 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
-from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
 
 from dicom_node import log
 from dicom_node.core.errors import TlsFailure
 from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.network.certificates import shown_names
 from dicom_node.network.door import TlsDoor
 from dicom_node.network.tls import current_context
 from dicom_node.reception import negotiation
 from dicom_node.reception import presentation_contexts as offered
-from dicom_node.reception.admission import Rejection, admit
+from dicom_node.reception.callers import Callers
 from dicom_node.reception.diary import Diary, Entry
 from dicom_node.reception.intake import Command, Intake, Record
 from dicom_node.reception.p_data import Receiving, StorageContext
@@ -48,11 +46,8 @@ class Receiver:
         self._settings = settings
         self._storing = storing
         self._diary = diary
-        self._addresses = negotiation.Addresses()
+        self._callers = Callers(settings, diary)
         self._sop_classes = frozenset(offered.accepted_sop_classes(settings.extra_sop_classes))
-        self._stopping = False
-        self._lock = threading.Lock()
-        self._entries: dict[Any, Entry] = {}  # admitted associations until they are over: what the limits count
         ae = AE(ae_title=settings.ae_titles[0])
         ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -62,18 +57,16 @@ class Receiver:
         ae.dimse_timeout = settings.dimse_timeout_seconds
         ae.acse_timeout = min(30.0, settings.network_timeout_seconds)
         handlers = [
-            (evt.EVT_REQUESTED, self._on_requested),
-            (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_ACSE_RECV, self._on_end_of_peer),
-            (evt.EVT_RELEASED, self._on_released),
-            (evt.EVT_ABORTED, self._on_aborted),
+            (evt.EVT_REQUESTED, self._callers.on_requested),
+            (evt.EVT_ACCEPTED, self._callers.on_accepted),
+            (evt.EVT_ACSE_RECV, self._callers.on_end_of_peer),
+            (evt.EVT_RELEASED, self._callers.on_released),
+            (evt.EVT_ABORTED, self._callers.on_aborted),
             (evt.EVT_DIMSE_RECV, self._on_message),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, self._on_echo),
             *(handler for service in services for handler in service.handlers),
         ]
-        if settings.path == "plain":  # the fast path tells the end of each association itself, whatever way it came
-            handlers.append((evt.EVT_CONN_CLOSE, lambda event: self.association_over(event.assoc)))
         contexts = negotiation.supported_contexts(settings.extra_sop_classes, services)
         self._servers = [self._made_server(ae, port, door, contexts, handlers) for port, door in _doors(settings)]
         self._threads = [
@@ -92,7 +85,7 @@ class Receiver:
         )
         server.door = door
         server.objects = self
-        server.on_turned_away = self._on_turned_away
+        server.on_turned_away = self._callers.turned_away
         server.message_seconds = settings.dimse_timeout_seconds
         server.max_connections = settings.max_associations + SPARE_CONNECTIONS
         return server
@@ -115,8 +108,7 @@ class Receiver:
     @property
     def open_associations(self) -> int:
         """How many associations are open."""
-        with self._lock:
-            return len(self._living())
+        return self._callers.count
 
     def listen(self) -> None:
         """Begin to accept associations."""
@@ -131,14 +123,14 @@ class Receiver:
 
         An object whose answer had not left yet is either stored or not; the sender sends it again and finds out.
         """
-        self._stopping = True
+        self._callers.stopping = True
         end = time.monotonic() + grace_seconds
         # a connection that never asked for an association (a port probe) has nothing to finish
         while self._established() and time.monotonic() < end:
             time.sleep(0.05)
         left = self._established()
         for association in left:
-            self.node_ends(association, "the node is stopping")
+            self._callers.node_ends(association, "the node is stopping")
             association.abort()
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.shutdown()
@@ -146,121 +138,11 @@ class Receiver:
         for association in left:
             association.join(timeout=5.0)
         self._diary.stop()
+        self._storing.intake.close()
         log.event("reception.stopped", count=len(left))
 
     def _established(self) -> list[Any]:
         return [one for server in self._servers for one in server.active_associations if one.is_established]
-
-    # --- who comes -----------------------------------------------------------------------------------------------------
-
-    def _on_requested(self, event: Any) -> None:
-        """Turn the caller away, or let pynetdicom negotiate."""
-        association = event.assoc
-        entry = _entry_of(association)
-        calling, called = entry.calling_ae, entry.called_ae
-        peers = [self._addresses.located(peer) for peer in self._settings.peers if peer.ae_title == calling]
-        with self._lock:  # counted and admitted in one go: two callers do not both take the last place
-            living = self._living()
-            rejection = admit(
-                calling,
-                called,
-                entry.address,
-                peers=peers,
-                ae_titles=self._settings.ae_titles,
-                open_associations=len(living),
-                limit=self._settings.max_associations,
-                open_of_caller=sum(other.calling_ae == calling for other in living.values()),
-                limit_of_caller=min(self._settings.max_associations_per_peer, self._settings.max_associations),
-                stopping=self._stopping,
-                shown_names=shown_names(_connection_of(association)),
-            )
-            if rejection is None:
-                self._entries[association] = entry
-                return
-        self._reject(association, entry, rejection)
-
-    def _reject(self, association: Any, entry: Entry, rejection: Rejection) -> None:
-        entry.outcome, entry.reason, entry.ended_utc = "rejected", rejection.text, time.time()
-        self._diary.note(entry)
-        log.event(
-            "association.rejected",
-            calling_ae=entry.calling_ae,
-            called_ae=entry.called_ae,
-            address=entry.address,
-            reason=rejection.text,
-        )
-        association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
-        association.is_rejected = True
-        association.kill()
-
-    def _on_turned_away(self, address: str, why: str) -> None:
-        now = time.time()
-        self._diary.note(Entry("", "", address, now, outcome="rejected", reason=why, ended_utc=now))
-
-    def _living(self) -> dict[Any, Entry]:
-        """Return admitted associations that are not over; one whose thread ended without a word is forgotten here."""
-        for association in [one for one in self._entries if not one.is_alive()]:
-            self._close(association)
-        return self._entries
-
-    def _on_accepted(self, event: Any) -> None:
-        entry = self._entries.get(event.assoc)
-        if entry is not None:
-            entry.contexts = negotiation.outcome_of_contexts(event.assoc)
-            self._diary.note(entry)
-
-    # --- how it ends ---------------------------------------------------------------------------------------------------
-
-    def _on_end_of_peer(self, event: Any) -> None:
-        """What the peer, or the network, says about the end."""
-        primitive = event.primitive
-        if isinstance(primitive, A_ABORT):
-            self._note_end(event.assoc, "peer aborted")
-        elif isinstance(primitive, A_P_ABORT):
-            self._note_end(event.assoc, "connection lost")
-        elif isinstance(primitive, A_RELEASE):
-            self._note_end(event.assoc, "peer released")
-
-    def _on_released(self, event: Any) -> None:
-        self._note_end(event.assoc, "peer released")
-        self.association_over(event.assoc)  # the place is free at once, not when the peer has closed its side
-
-    def _on_aborted(self, event: Any) -> None:
-        """After an abort that nobody explained it was the idle timer."""
-        self._note_end(event.assoc, f"node aborted: nothing came for {self._settings.idle_seconds:g} s")
-
-    def _note_end(self, association: Any, how: str) -> None:
-        entry = self._entries.get(association)
-        if entry is not None:
-            entry.ends(how)
-
-    def node_ends(self, association: Any, why: str) -> None:
-        """Note why this side ends an association; said before the abort."""
-        self._note_end(association, f"node aborted: {why}")
-
-    def association_over(self, association: Any) -> None:
-        """Give the place back and close the diary's entry. May be called twice."""
-        with self._lock:
-            self._close(association)
-
-    def _close(self, association: Any) -> None:
-        entry = self._entries.pop(association, None)
-        if entry is None:
-            return
-        entry.ends("connection lost")
-        entry.ended_utc = time.time()
-        self._diary.note(entry)
-        log.event(
-            "association.ended",
-            calling_ae=entry.calling_ae,
-            called_ae=entry.called_ae,
-            address=entry.address,
-            count=entry.objects,
-            size=entry.bytes,
-            seconds=round(entry.ended_utc - entry.started_utc, 3),
-            reason=entry.ended_by,
-            outcome=f"{entry.refused} refused",
-        )
 
     # --- objects: fast path --------------------------------------------------------------------------------------------
 
@@ -270,12 +152,16 @@ class Receiver:
 
     def begin_object(self, association: Any, request: StoreRequest, context: StorageContext) -> Receiving:
         """Begin an object."""
-        entry = self._entry(association)
+        entry = self._callers.entry(association)
         return self._storing.begin(_command(request.sop_class_uid, request.sop_instance_uid, context, entry), entry)
 
-    def _entry(self, association: Any) -> Entry:
-        """Return the association's entry; of one that is being closed at this moment, one that nobody reads."""
-        return self._entries.get(association) or _entry_of(association)
+    def node_ends(self, association: Any, why: str) -> None:
+        """Note why this side ends an association; said before the abort."""
+        self._callers.node_ends(association, why)
+
+    def association_over(self, association: Any) -> None:
+        """The association's thread ends: its place is free."""
+        self._callers.over(association)
 
     # --- messages through the library ----------------------------------------------------------------------------------
 
@@ -287,12 +173,12 @@ class Receiver:
         command = event.message.command_set
         if command.get("CommandField") == C_STORE_RQ and command.get("CommandDataSetType") == NO_DATA_SET:
             log.event("object.refused", reason="C-STORE request without data set")
-            self.node_ends(event.assoc, "a C-STORE request without data set")
+            self._callers.node_ends(event.assoc, "a C-STORE request without data set")
             event.assoc.abort(block=False)
 
     def _on_store(self, event: Any) -> int | Dataset:
         """Take one object on the plain path; whatever happens, there is an answer."""
-        request, entry = event.request, self._entry(event.assoc)
+        request, entry = event.request, self._callers.entry(event.assoc)
         context = StorageContext(str(event.context.abstract_syntax), str(event.context.transfer_syntax))
         command = _command(str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), context, entry)
         status, comment = self._storing.receive(command, request.DataSet.getvalue(), entry)
@@ -351,26 +237,6 @@ def _handler_class(settings: ReceptionSettings) -> Any:
     from dicom_node.reception.fast_path import FastHandler
 
     return FastHandler
-
-
-def _connection_of(association: Any) -> Any:
-    return getattr(association.dul.socket, "socket", None)
-
-
-def _entry_of(association: Any) -> Entry:
-    request = association.requestor.primitive
-    names = (
-        str(association.requestor.implementation_version_name or ""),
-        str(association.requestor.implementation_class_uid or ""),
-    )
-    return Entry(
-        str(request.calling_ae_title).strip(),
-        str(request.called_ae_title).strip(),
-        str(association.requestor.address),
-        time.time(),
-        tls=negotiation.tls_of(_connection_of(association)),
-        implementation=" ".join(name for name in names if name),
-    )
 
 
 def _command(sop_class_uid: str, sop_instance_uid: str, context: StorageContext, entry: Entry) -> Command:

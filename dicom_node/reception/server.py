@@ -23,7 +23,7 @@ class Server(DicomServer):
 
     def verify_request(self, request: socket.socket, client_address: Any) -> bool:
         """Say whether there is room for one more connection: a flood of them must not take all threads."""
-        if len(self.active_associations) < self.max_connections:
+        if len(self.active_associations) + self.waiting < self.max_connections:
             return True
         log.event("connection.refused", address=str(client_address[0]), reason="too many connections")
         return False

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from dicom_node.core.identifiers import check_ae_title, is_uid
 from dicom_node.network.tls_settings import ClientTls, ServerTls
+from dicom_node.reception.stow_settings import StowSettings
 
 
 def _uid(value: str) -> str:
@@ -37,8 +38,8 @@ class PeerSettings(BaseModel):
     )
     commitment: Literal["no", "new_association", "same_association"] = Field(
         default="no",
-        description="May this system ask the node for storage commitment, and where does the report go? no = it is refused. Default "
-        "no: who is promised may delete its own copy, so the node then keeps such studies for ever. new_association needs "
+        description="May this system ask the node for storage commitment, and where does the report go? no = it is refused. "
+        "Default no: who is promised may delete its own copy, so the node then keeps such studies for ever. new_association needs "
         "host and commitment_port.",
     )
     commitment_port: int | None = Field(
@@ -75,6 +76,7 @@ class ReceptionSettings(BaseModel):
         description="Listen on port, without TLS. false: only reception.tls is open. Default true: few senders do TLS.",
     )
     tls: ReceptionTls | None = Field(default=None, description="Listen for DICOM over TLS too. Default: plain TCP only.")
+    stow: StowSettings | None = Field(default=None, description="Take objects by STOW-RS too. Default: DICOM only.")
     ae_titles: tuple[AeTitle, ...] = Field(default=("AINODE",), min_length=1, description="AE titles this node answers to.")
     peers: tuple[PeerSettings, ...] = Field(default=(), description="Who may send. Default: nobody.")
     extra_sop_classes: tuple[SopClassUid, ...] = Field(

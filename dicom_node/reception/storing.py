@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -81,6 +82,11 @@ class ObjectArriving:
             self._part = storing.intake.begin(command)
         except Exception as error:  # the sender gets an answer whatever fails
             self._error = error
+
+    @property
+    def path(self) -> Path | None:
+        """Where the bytes lie until they are kept; ``None`` once the object is refused."""
+        return self._part.path if self._part is not None else None
 
     def write(self, slices: list[memoryview]) -> None:
         """Take bytes of the data set; raises ``Malformed`` when there is no end of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ def write_artifacts(results_root: Path, artifacts: Iterable[Artifact]) -> None:
     for item in artifacts:
         path = results_root / storage_key(item)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name("." + path.name)
-        with temporary.open("wb") as handle:
-            handle.write(item.data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        temporary = path.with_name(f".{uuid.uuid4().hex}")  # of two processes on one run, neither may cut off what the other writes
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(item.data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)  # a full disk must not fill further at each try
+            raise
         folders.add(path.parent)
     for folder in folders:
         descriptor = os.open(folder, os.O_RDONLY)

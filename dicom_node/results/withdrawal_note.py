@@ -1,4 +1,4 @@
-"""The rejection note that takes our own objects back: a Key Object Selection (PS3.3 A.35.4; IHE RAD, Image Object Change Management).
+"""The rejection note that takes our own objects back: a Key Object Selection (PS3.3 A.35.4; IHE RAD, Imaging Object Change).
 
 It names objects of one run of this node and nothing else: never an image of the department.
 """

@@ -134,7 +134,9 @@ class Rule(BaseModel):
         "off after an outage is no news.",
     )
     max_flags_per_hour: int = Field(
-        default=30, ge=0, description="Flags an hour of this rule; results above it are sent without. Default 30: one in two minutes."
+        default=30,
+        ge=0,
+        description="Flags an hour of this rule; results above it are sent without. Default 30: one in two minutes.",
     )
     accept_age_unknown: bool = Field(default=False, description="Analyse although the patient's age is unknown.")
     accept_ap: bool = Field(

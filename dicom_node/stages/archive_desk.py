@@ -15,7 +15,7 @@ from dicom_node import log
 from dicom_node.archive import client
 from dicom_node.archive.answers import ArchiveBusy, SeriesCount
 from dicom_node.config.model import NodeSettings
-from dicom_node.core.errors import DimseFailure, HttpFailure, PeerError
+from dicom_node.core.errors import DimseFailure, HttpFailure, PeerError, PeerTimeout
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.home import Home
 from dicom_node.reception import presentation_contexts as offered
@@ -57,7 +57,7 @@ class Desk:
         self._node = settings
         self._database = database
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, float] = {}  # study key -> the deadline that it has meanwhile
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -73,10 +73,10 @@ class Desk:
     def submit(self, job: Job) -> None:
         """Queue a job, unless the study's last one is not done yet."""
         with self._lock:
-            if job.study.study_key in self._waiting:
-                return
-            self._waiting.add(job.study.study_key)
-        self._jobs.put(job)
+            waits_already = job.study.study_key in self._waiting
+            self._waiting[job.study.study_key] = job.lease_utc
+        if not waits_already:
+            self._jobs.put(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -86,7 +86,7 @@ class Desk:
                 log.event("archive.failed", peer=self.name, study=job.study.study_key, error=type(error).__name__)
             finally:
                 with self._lock:
-                    self._waiting.discard(job.study.study_key)
+                    self._waiting.pop(job.study.study_key, None)
 
     def work(self, job: Job) -> None:
         """Do one job, write what came of it, and bring the study back."""
@@ -94,19 +94,27 @@ class Desk:
         pause = self.settings.compare_seconds
         answer: Answer | None = None
         try:
-            answer = self._fetch(job) if question == "fetch" else self._count(job)
+            if question == "fetch":
+                answer = self._fetch(job)
+            elif time.time() < self.silent_until:
+                pause = 0.0  # it fell silent while this one waited: the next look starts the study
+            else:
+                answer = self._count(job)
         except ArchiveBusy:
-            pass  # asked again after the pause
+            answer = Answer(time.time(), "busy")
         except PeerError as error:
             answer = Answer(time.time(), question, problem=_sentence(error), final=not error.temporary)
             log.event("archive.failed", peer=self.name, kind=question, error=type(error).__name__)
             if question == "count":
                 self.silence, self.silent_until = answer.problem, time.time() + PAUSE_SECONDS
                 pause = 0.0
+        key = job.study.study_key
+        with self._lock:
+            lease_utc = self._waiting.get(key, job.lease_utc)
         with self._database.begin() as connection:
-            if answer is not None:
-                rows.note_answer(connection, job.study.study_key, self.name, answer)
-            rows.look_again(connection, job.study.study_key, job.lease_utc, time.time() + pause)
+            if answer is not None and not (answer.question == "busy" and job.standing.waits_for_turn):
+                rows.note_answer(connection, key, self.name, answer)
+            rows.look_again(connection, key, lease_utc, time.time() + pause)
 
     def _count(self, job: Job) -> Answer:
         """Count what the archive has of the series that a rule wants; list those of which something seems to be missing."""
@@ -130,10 +138,10 @@ class Desk:
         return Answer(time.time(), "count", counts, instances, tuple(sorted(classes)))
 
     def _listed(self, study_uid: str, series_uid: str) -> dict[str, str]:
-        """Return the objects of a series; nothing where the archive counts series but does not list them."""
+        """Return the objects of a series; nothing where the archive counts series but does not list them, or not in time."""
         try:
             return client.ask_instances(self.settings, study_uid, series_uid)
-        except (DimseFailure, HttpFailure):
+        except (DimseFailure, HttpFailure, PeerTimeout):
             return {}
 
     def _fetch(self, job: Job) -> Answer:

@@ -21,7 +21,7 @@ from dicom_node.archive.answers import ArchiveBusy, PatientAnswer
 from dicom_node.archive.client import ask_patient
 from dicom_node.archive.settings import ArchiveSettings
 from dicom_node.core.abstentions import PERSON_DECIDES, WAITS_FOR_CORRECTION, reason, sentence
-from dicom_node.core.errors import PeerError, PeerTimeout
+from dicom_node.core.errors import PeerTimeout
 from dicom_node.core.identifiers import plain
 from dicom_node.orders import step as orders
 from dicom_node.orders.settings import GuardSettings
@@ -29,8 +29,7 @@ from dicom_node.stages.merges import ENDS, REASON
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
 from dicom_node.store.tables import archive_answer, instance, study
-from dicom_node.studies import step as studies
-from dicom_node.studies.patients import Addressed, addressed, same_order, same_patient
+from dicom_node.studies.patients import Addressed, addressed, hold_for_correction, same_order, same_patient
 
 Ask = Callable[[ArchiveSettings, str], PatientAnswer]
 
@@ -131,7 +130,7 @@ class Guard:
             except ArchiveBusy:
                 unasked = True  # our own limit: nothing to tell
                 continue
-            except PeerError as error:
+            except Exception as error:  # PeerError, or a defect: neither sends a result unasked, nor ends the queue
                 unasked = True
                 log.event("guard.unasked", study=study_key, error=type(error).__name__)
                 then = "nothing is sent before it answers" if self._settings.unreachable == "wait" else "the header is trusted"
@@ -173,7 +172,7 @@ class Guard:
                 connection.execute(
                     sa.insert(archive_answer).values(**values, answer={"digest": answer.digest, "reason": answer.reason})
                 )
-            studies.hold(connection, study_key, answer.reason, text)
+            hold_for_correction(connection, row, answer.reason, text)
         log.event("guard.held", study=study_key, reason=answer.reason)
         return reason(answer.reason).text
 

@@ -13,8 +13,7 @@ from dicom_node.orders import step as orders
 from dicom_node.orders.messages.contract import Merge
 from dicom_node.store.story import tell
 from dicom_node.store.tables import delivery, run, study
-from dicom_node.studies import step as studies
-from dicom_node.studies.patients import studies_of
+from dicom_node.studies.patients import hold_for_correction, studies_of
 
 REASON = "patient_merged"
 ENDS = "It waits for images with a corrected header, or for a person to release it."
@@ -40,7 +39,7 @@ def patient_merged(connection: sa.Connection, merge: Merge) -> None:
         if row.state == "held" and row.hold_reason in PERSON_DECIDES | WAITS_FOR_CORRECTION:
             continue
         if row.state == "receiving" or _has(connection, run, key, _OPEN_RUNS) or _has(connection, delivery, key, _OPEN):
-            studies.hold(connection, key, REASON, sentence(REASON, ENDS))
+            hold_for_correction(connection, row, REASON, sentence(REASON, ENDS))
             held += 1
         elif _has(connection, delivery, key, _GONE):
             text = "The hospital merged this patient with another after results were sent; the archive moves them with the study."

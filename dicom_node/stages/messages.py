@@ -13,13 +13,7 @@ from dicom_node.config.model import NodeSettings
 
 @contextlib.contextmanager
 def listening(settings: NodeSettings, database: sa.Engine) -> Iterator[int | None]:
-    """Hold the HL7 port open; yields the port, ``None`` when none is configured.
-
-    Raises
-    ------
-    StoreError, TlsFailure
-        The port cannot be opened.
-    """
+    """Hold the HL7 port open; yields the port, ``None`` when none is configured. A port that cannot be opened is tried again."""
     if settings.orders.listener is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""delivery <-> archive, studies -> modality, and retention: what the role ``work`` does by the clock to end a delivery and a study."""
+"""Proof of deliveries, reports to modalities, retention: what the role ``work`` does by the clock to end a delivery and a study."""
 
 from __future__ import annotations
 
@@ -15,21 +15,34 @@ from dicom_node.studies.disk import DiskWatch, Level
 from dicom_node.studies.retention import Deleted, run_retention
 
 PROOF_SECONDS = 2.0
+SELDOM_SECONDS = 60.0
 DISK_SECONDS = 10.0
 #: Retention beats at this pace; when a disk gets low it runs at once.
 RETENTION_SECONDS = 600.0
 
 
-def destinations_to_prove(rooms: Rooms) -> tuple[str, ...]:
-    """Return the destinations whose deliveries end with a proof."""
+def paces(rooms: Rooms) -> dict[str, float]:
+    """Return the destinations that can be asked for a proof, and every how many seconds.
+
+    Those whose proof is the answer are among them: something may be left from before the setting was changed.
+    """
     found = rooms.settings.destinations.items()
-    return tuple(name for name, one in found if isinstance(one, ArchivingSettings) and one.proof != "answer")
+    return {
+        name: SELDOM_SECONDS if one.proof == "answer" else PROOF_SECONDS
+        for name, one in found
+        if isinstance(one, ArchivingSettings)
+    }
+
+
+def close_gone(rooms: Rooms) -> int:
+    """Give up proofs at destinations that can be asked no more."""
+    return proving.close_gone(rooms.database, paces(rooms))
 
 
 def prove(rooms: Rooms, name: str) -> int:
     """Ask for every proof that is due at one destination; see ``proving.prove_destination``."""
     settings = rooms.settings.destinations[name]
-    assert isinstance(settings, ArchivingSettings), "named by destinations_to_prove"
+    assert isinstance(settings, ArchivingSettings), "named by paces"
     return proving.prove_destination(
         rooms.database,
         name,

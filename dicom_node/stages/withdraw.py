@@ -33,10 +33,14 @@ def withdraw_void(rooms: Rooms, study_key: str = "") -> int:
 
 
 def withdraw_answers(rooms: Rooms, study_key: str, cause: Cause) -> int:
-    """Withdraw every answer of a study because a person says so; return how many there were."""
+    """Withdraw every answer of a study, and cancel what would give one, because a person says so; return how many there were."""
+    with rooms.database.begin() as connection:
+        waiting = [stored for stored in runs.unfinished_runs(connection) if stored.request.study_key == study_key]
+        for stored in waiting:
+            _cancel(connection, stored, cause)
     with reading(rooms.database) as connection:
         answered = runs.answered_runs(connection, study_key)
-    return sum(_withdraw(rooms, stored, cause) for stored in answered)
+    return len(waiting) + sum(_withdraw(rooms, stored, cause) for stored in answered)
 
 
 def _void(rooms: Rooms, stored: runs.StoredRun) -> bool:
@@ -46,15 +50,22 @@ def _void(rooms: Rooms, stored: runs.StoredRun) -> bool:
         rejected = rejection.are_rejected(connection, request.study_key, rests_on)
         cause = Cause.IMAGES_REJECTED if rejected else Cause.STUDY_CORRECTED
         if runs.load_run(connection, request.run_key).state in runs.ACTIVE:
-            runs.finish_run(connection, request.run_key, "cancelled", None)
-            text = f"{request.pipeline}: result {request.revision} is not made. {_not_made(cause)}"
-            tell(connection, request.study_key, "inference", "run.cancelled", text)
+            _cancel(connection, stored, cause)
             return True
     return _withdraw(rooms, stored, cause)
 
 
-def _not_made(cause: Cause) -> str:
-    return "Its images were rejected." if cause is Cause.IMAGES_REJECTED else "The study was corrected since it was requested."
+_NOT_MADE = {
+    Cause.IMAGES_REJECTED: "Its images were rejected.",
+    Cause.STUDY_CORRECTED: "The study was corrected since it was requested.",
+}
+
+
+def _cancel(connection: sa.Connection, stored: runs.StoredRun, cause: Cause) -> None:
+    request = stored.request
+    runs.finish_run(connection, request.run_key, "cancelled", None)
+    text = f"{request.pipeline}: result {request.revision} is not made. {_NOT_MADE.get(cause, 'A person withdrew it.')}"
+    tell(connection, request.study_key, "inference", "run.cancelled", text)
 
 
 def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
@@ -67,7 +78,7 @@ def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
     with rooms.database.begin() as connection:
         if not runs.withdraw_run(connection, request.run_key, cause.value, at.timestamp()):
             return False
-        delivery.cancel_unsent(connection, request.run_key, f"Withdrawn before it was sent. {cause.sentence}")
+        unsent = delivery.cancel_unsent(connection, request.run_key, f"Withdrawn before it was sent. {cause.sentence}")
         out = delivery.roles_out(connection, request.run_key)
         sent, lost = _readable(rooms, connection, request.run_key, out)
         built = build_withdrawal(Withdrawal(request.run_key, cause, at, sent, rooms.settings.results))
@@ -79,6 +90,9 @@ def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
             where = "What was sent of it is updated by a later result."
         text = f"{request.pipeline}: result {request.revision} is withdrawn. {cause.sentence} {where}"
         tell(connection, request.study_key, "results", "run.withdrawn", text)
+        if unsent:
+            text = f"{unsent} of result {request.revision} had not been sent and will not be."
+            tell(connection, request.study_key, "delivery", "delivery.cancelled", text)
         for problem in (*lost, *built.failed):
             text = f"What takes result {request.revision} back cannot be written ({problem}): a person must do it at the receiver."
             tell(connection, request.study_key, "results", "withdrawal.failed", text, "pipeline_failed")

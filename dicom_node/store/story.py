@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from dicom_node.store import tables
 
+_INSERT = sa.insert(tables.story)  # made once: building it costs more than running it
+
 
 class StoryLine(NamedTuple):
     """One line of a story."""
@@ -22,9 +24,8 @@ class StoryLine(NamedTuple):
 
 def tell(connection: sa.Connection, study_key: str, room: str, event: str, text: str, reason: str = "") -> None:
     """Add a line. ``text`` is one sentence for people, without names, identifiers or UIDs."""
-    connection.execute(
-        sa.insert(tables.story).values(study_key=study_key, at_utc=time.time(), room=room, event=event, reason=reason, text=text)
-    )
+    line = {"study_key": study_key, "at_utc": time.time(), "room": room, "event": event, "reason": reason, "text": text}
+    connection.execute(_INSERT, line)
 
 
 def read_story(connection: sa.Connection, study_key: str) -> list[StoryLine]:

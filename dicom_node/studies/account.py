@@ -87,8 +87,8 @@ def _result(row: Any, runs: list[Any]) -> dict[str, Any]:
 
 
 def _head(row: Any) -> dict[str, Any]:
-    names = ("study_key", "state", "hold_reason", "revision", "first_received_utc", "last_received_utc", "deadline_utc")
-    names += ("legal_hold", "pixels_deleted_utc")
+    names = ["study_key", "state", "hold_reason", "revision", "first_received_utc", "last_received_utc", "deadline_utc"]
+    names += ["legal_hold", "pixels_deleted_utc"]
     return {name: getattr(row, name) for name in names}
 
 
@@ -122,8 +122,8 @@ def _artifact(row: Any) -> dict[str, Any]:
 
 
 def _delivery(row: Any, role: str) -> dict[str, Any]:
-    names = ("delivery_id", "artifact_id", "run_key", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail")
-    names += ("proof", "proved_utc")
+    names = ["delivery_id", "artifact_id", "run_key", "destination", "state", "attempt", "next_attempt_utc", "done_utc", "detail"]
+    names += ["proof", "proved_utc"]
     said = proof_words(row.state, row.proof, row.proof_detail)
     return {**{name: getattr(row, name) for name in names}, "proof_words": said, "role": role}
 

@@ -11,7 +11,7 @@ from dicom_node.store.tables import archive_answer, artifact, instance, run, stu
 from dicom_node.studies.arrivals import InstanceState
 from dicom_node.studies.evidence import Answer
 
-_QUESTIONS = ("count", "fetch", "waived")
+_QUESTIONS = ("count", "fetch", "busy", "waived")
 
 
 def note_answer(connection: sa.Connection, study_key: str, archive: str, answer: Answer) -> None:

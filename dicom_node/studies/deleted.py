@@ -13,13 +13,16 @@ from dicom_node.studies.arrivals import InstanceState
 _ROOM = "studies"
 
 
-def take_back(
-    connection: sa.Connection, study_key: str, item: Instance, *, size: int, received_utc: float, is_image: bool
-) -> bool:
+def take_back(connection: sa.Connection, study_key: str, item: Instance, *, size: int, received_utc: float, is_image: bool) -> bool:
     """Take an object of a study with deleted objects, in the caller's transaction; say whether that was all there is to do.
 
-    ``is_image``: neither a result of ours nor a rejection note, which are taken as ever. The same bytes again: the row gets its file back. A new object: kept, not analysed, since the images beside it are gone. The same
-    SOP Instance UID with other bytes is not settled here: it may correct a patient.
+    The same bytes again: the row gets its file back. A new object: kept, not analysed, since the images beside it are gone. The
+    same SOP Instance UID with other bytes is not settled here: it may correct a patient.
+
+    Parameters
+    ----------
+    is_image
+        Neither a result of ours nor a rejection note, which are taken as ever.
     """
     c = instances.c
     query = sa.select(instances).where(c.study_key == study_key, c.sop_instance_uid == item.sop_instance_uid)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 #: How often what is missing is fetched before the study is called incomplete.
 MOST_FETCHES = 2
+#: How long a study waits for its turn to ask; in a burst, answers late by the clock are worse than answers by quiet time.
+BUSY_SECONDS = 60.0
 
 #: Modalities of series that hold no image (PS3.3, C.7.3.1.1.1): no rule reads them, so they are never waited for.
 NOT_IMAGES = frozenset(
@@ -41,7 +43,7 @@ class Answer:
     """
 
     at_utc: float
-    question: str  # count | fetch | waived: a person said that the study is whole enough
+    question: str  # count | fetch | busy: no turn was free | waived: a person said that the study is whole enough
     counts: Mapping[str, int] = field(default_factory=dict)
     instances: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: tuple[str, ...] = ()  # SOP classes among ``instances``
@@ -63,6 +65,7 @@ class Standing:
     short: int = 0
     agreed: bool = False  # two equal counts, and nothing is missing
     waived: bool = False
+    waits_for_turn: bool = False  # there was no turn the last time
     problem: str = ""
 
 
@@ -92,12 +95,15 @@ def standing(
         return Standing(Next.GO, missing=missing, short=short, waived=True)
     if last is not None and last.problem:
         return Standing(Next.GO, problem=last.problem)
+    if answers and answers[-1].question == "busy" and now_utc >= answers[-1].at_utc + BUSY_SECONDS:
+        return Standing(Next.GO, missing=missing, short=short, problem="It was asked as often as max_queries_per_minute allows.")
     late = now_utc >= ceiling_utc
     agreed = len(counts) > 1 and not counts[-2].problem and counts[-2].counts == counts[-1].counts
     if not agreed:
         if late:
             return Standing(Next.GO, missing=missing, short=short, problem="It gave no two equal counts in time.")
-        return _after(last, pause_seconds, now_utc, Standing(Next.ASK))
+        waits = bool(answers) and answers[-1].question == "busy"
+        return _after(last, pause_seconds, now_utc, Standing(Next.ASK, waits_for_turn=waits))
     if not short:
         return Standing(Next.GO, agreed=True)
     fetches = [answer for answer in answers if answer.question == "fetch"]

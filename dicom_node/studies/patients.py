@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from dicom_node.core.abstentions import WAITS_FOR_CORRECTION
 from dicom_node.core.identifiers import plain
 from dicom_node.core.phi import Phi
 from dicom_node.store.story import read_story
 from dicom_node.store.tables import instance, study
+from dicom_node.studies import repository, step
 from dicom_node.studies.arrivals import InstanceState
 
 _CURRENT = instance.c.state == InstanceState.CURRENT.value
@@ -24,7 +26,7 @@ class Addressed(NamedTuple):
     patient_id: Phi
     issuer: Phi
     accession_numbers: tuple[Phi, ...]  # of the study and of its requested procedures, each once
-    released_utc: float  # when a person released the study last; 0: never
+    released_utc: float  # when a person released the study last although its patient or order was in doubt; 0: never
 
 
 def addressed(connection: sa.Connection, study_key: str) -> Addressed | None:
@@ -38,7 +40,8 @@ def addressed(connection: sa.Connection, study_key: str) -> Addressed | None:
     found = list(connection.execute(sa.select(*columns).where(instance.c.study_key == study_key, _CURRENT)))
     patient_id, issuer = (next((one[n] for one in found if one[n] and one[n].strip()), "") for n in (0, 1))
     numbers = [number for one in found for number in (one[2], *(one[3] or ())) if number and number.strip()]
-    released = [line.at_utc for line in read_story(connection, study_key) if line.event == "study.released"]
+    story = read_story(connection, study_key)
+    released = [line.at_utc for line in story if line.event == "study.released" and line.reason in WAITS_FOR_CORRECTION]
     return Addressed(
         *(row.study_instance_uid, row.revision, Phi(patient_id), Phi(issuer)),
         *(tuple(Phi(number) for number in dict.fromkeys(numbers)), max(released, default=0.0)),
@@ -66,6 +69,22 @@ def studies_of(connection: sa.Connection, patient_id: str, since_utc: float) -> 
     )
     wanted = plain(patient_id)
     return [(key, Phi(issuer or "")) for key, number, issuer in connection.execute(query) if plain(number or "") == wanted]
+
+
+def hold_for_correction(connection: sa.Connection, row: sa.Row[Any], reason: str, text: str) -> None:
+    """Hold a study whose patient or order is in doubt. What came already and waits to be compared, perhaps the corrected header, is
+    still looked at when its time comes.
+
+    Parameters
+    ----------
+    row
+        The study's row, locked.
+    reason, text
+        Key of ``core/abstentions.py``, and the sentence for its story.
+    """
+    step.hold(connection, row.study_key, reason, text)
+    if row.deadline_utc is not None:
+        repository.update_study(connection, row.study_key, deadline_utc=row.deadline_utc)
 
 
 def same_patient(one_id: str, one_issuer: str, other_id: str, other_issuer: str) -> bool:

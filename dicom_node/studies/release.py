@@ -41,7 +41,8 @@ def release_study(connection: sa.Connection, key_or_uid: str, now_utc: float) ->
     repository.update_study(
         connection, key, state="receiving", hold_reason="", revision=row.revision + 1, deadline_utc=now_utc, ceiling_utc=now_utc
     )
-    tell(connection, key, "studies", "study.released", "A person released the study; the newest version of each object counts.")
+    text = "A person released the study; the newest version of each object counts."
+    tell(connection, key, "studies", "study.released", text, row.hold_reason)
     return key
 
 

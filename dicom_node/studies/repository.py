@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import REPORTED, DeliveryState
@@ -19,6 +19,10 @@ from dicom_node.studies.arrivals import InstanceState, Version
 # Statements of every arrival, made once: building them costs more than running them.
 _a, _i, _s = artifact.c, instance.c, study.c
 _LOCKED_STUDY = sa.select(study).where(_s.study_key == sa.bindparam("key")).with_for_update()
+_NEW_STUDY = {
+    "sqlite": sqlite.insert(study).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(study).on_conflict_do_nothing(),
+}
 _UPDATE_STUDY = sa.update(study).where(_s.study_key == sa.bindparam("of_study"))
 _INSERT_INSTANCE = sa.insert(instance)
 _VERSIONS = (
@@ -51,24 +55,19 @@ def ensure_study(
     row = locked_study(connection, key)
     if row is not None:
         return row, False
-    made = True
-    try:
-        with connection.begin_nested():
-            connection.execute(
-                sa.insert(study).values(
-                    study_key=key,
-                    study_instance_uid=study_instance_uid,
-                    state="receiving",
-                    hold_reason="",
-                    first_received_utc=now_utc,
-                    last_received_utc=now_utc,
-                    deadline_utc=None,
-                    ceiling_utc=ceiling_utc,
-                    revision=1,
-                )
-            )
-    except IntegrityError:  # PostgreSQL: another association made it a moment ago
-        made = False
+    values = {
+        "study_key": key,
+        "study_instance_uid": study_instance_uid,
+        "state": "receiving",
+        "hold_reason": "",
+        "first_received_utc": now_utc,
+        "last_received_utc": now_utc,
+        "deadline_utc": None,
+        "ceiling_utc": ceiling_utc,
+        "revision": 1,
+    }
+    # PostgreSQL: another association may have made it a moment ago
+    made = connection.execute(_NEW_STUDY[connection.dialect.name], values).rowcount > 0
     row = locked_study(connection, key)
     assert row is not None, "a study that was just inserted"
     return row, made
@@ -167,6 +166,21 @@ def due(connection: sa.Connection, now_utc: float) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def shift_future_arrivals(connection: sa.Connection, now_utc: float, tolerance_seconds: float) -> int:
+    """Move back the times of open studies whose last object came, by their row, in the future; return how many there were."""
+    c = study.c
+    ahead = c.last_received_utc - now_utc
+    query = sa.update(study).where(c.deadline_utc.is_not(None), c.last_received_utc > now_utc + tolerance_seconds)
+    moved = query.values(deadline_utc=c.deadline_utc - ahead, ceiling_utc=c.ceiling_utc - ahead, last_received_utc=now_utc)
+    return connection.execute(moved).rowcount
+
+
+def cap_deadlines(connection: sa.Connection, latest_utc: float) -> int:
+    """Bring deadlines forward that lie behind ``latest_utc``; return how many there were."""
+    query = sa.update(study).where(study.c.deadline_utc > latest_utc)
+    return connection.execute(query.values(deadline_utc=latest_utc)).rowcount
+
+
 def open_and_revised(connection: sa.Connection) -> list[str]:
     """Return studies that wait for their deadline in a later revision than the first."""
     query = sa.select(study.c.study_key).where(study.c.deadline_utc.is_not(None), study.c.revision > 1).order_by(study.c.study_key)
@@ -212,7 +226,8 @@ def recent(connection: sa.Connection, limit: int, *, with_report: bool = False) 
 
 def runs_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]:
     """Return the study's runs, oldest first."""
-    return list(connection.execute(sa.select(run).where(run.c.study_key == study_key).order_by(run.c.requested_utc, run.c.run_key)))
+    oldest_first = run.c.requested_utc, run.c.revision, run.c.run_key  # the time has whole seconds
+    return list(connection.execute(sa.select(run).where(run.c.study_key == study_key).order_by(*oldest_first)))
 
 
 def artifacts_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]:

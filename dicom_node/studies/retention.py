@@ -26,7 +26,9 @@ from dicom_node.studies.files import object_path
 from dicom_node.studies.settings import RetentionSettings
 
 #: Holds that are routing's decision about a study that nobody waits for. Every other held study waits for a person and is kept.
-DELETABLE_HOLDS = frozenset(("study_too_old", "study_date_unknown", "no_rule", "hold_rule", "opted_out", "images_deleted"))
+DELETABLE_HOLDS = frozenset(
+    ("study_too_old", "study_date_unknown", "no_rule", "hold_rule", "opted_out", "images_deleted", "images_rejected")
+)
 _DAY = 86400.0
 _OPEN_RUNS = ("queued", "running")
 _BATCH = 500
@@ -210,12 +212,11 @@ def _finish(database: sa.Engine, home: Path) -> None:
                 folder.rmdir()
         with database.begin() as connection:
             ids = [row.instance_id for row in marked]
-            connection.execute(sa.update(instance).where(c.instance_id.in_(ids)).values(storage_key=""))
+            gone = sa.update(instance).where(c.instance_id.in_(ids), c.deleted_utc.is_not(None))  # not what came again meanwhile
+            connection.execute(gone.values(storage_key=""))
 
 
-def _delete_results(
-    database: sa.Engine, home: Path, proofs: dict[str, str], older_than_utc: float, kept: KeptForAnswers
-) -> int:
+def _delete_results(database: sa.Engine, home: Path, proofs: dict[str, str], older_than_utc: float, kept: KeptForAnswers) -> int:
     """Remove the result folders of old runs; told before, removed after."""
     deleted = 0
     with reading(database) as connection:

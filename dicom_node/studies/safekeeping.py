@@ -32,6 +32,7 @@ def promise(connection: sa.Connection, objects: Sequence[tuple[str, str]], home:
     verdicts: dict[str, int] = {}
     promised: set[str] = set()
     c = instance.c
+    _lock_studies(connection, [uid for _, uid in objects])  # retention must not take away what is looked at here
     for sop_class, uid in objects:
         query = sa.select(c.study_key, c.sop_class_uid, c.storage_key, c.size)
         rows = list(connection.execute(query.where(c.sop_instance_uid == uid, c.deleted_utc.is_(None))))
@@ -45,8 +46,18 @@ def promise(connection: sa.Connection, objects: Sequence[tuple[str, str]], home:
         row = repository.locked_study(connection, key)
         if row is not None and row.committed_utc is None:
             repository.update_study(connection, key, committed_utc=time.time())
-            tell(connection, key, "studies", "study.committed", "The sender was promised that the node keeps the objects; they are not deleted.")
+            text = "The sender was promised that the node keeps the objects; they are not deleted."
+            tell(connection, key, "studies", "study.committed", text)
     return verdicts
+
+
+def _lock_studies(connection: sa.Connection, uids: Sequence[str]) -> None:
+    c = instance.c
+    keys: set[str] = set()
+    for start in range(0, len(uids), 500):
+        keys |= set(connection.execute(sa.select(c.study_key).where(c.sop_instance_uid.in_(uids[start : start + 500]))).scalars())
+    for key in sorted(keys):
+        repository.locked_study(connection, key)
 
 
 def _is_whole(home: Path, storage_key: str, size: int) -> bool:

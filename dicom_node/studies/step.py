@@ -24,6 +24,8 @@ from dicom_node.studies.settings import StudiesSettings
 
 STUCK = abstentions.PERSON_DECIDES
 _ROOM = "studies"
+#: Clocks of receivers and workers on several hosts may be so far apart.
+_CLOCK_TOLERANCE_SECONDS = 10.0
 
 
 class Settlement(enum.StrEnum):
@@ -146,7 +148,8 @@ def _move_deadline(
     waiting = row.deadline_utc is not None
     pending = state is InstanceState.PENDING
     ceiling = row.ceiling_utc if waiting else now_utc + settings.ceiling_seconds
-    has_ct = repository.has_sop_class(connection, key, sorted(completeness.CT_SOP_CLASSES))
+    is_ct = instance.sop_class_uid in completeness.CT_SOP_CLASSES
+    has_ct = is_ct or repository.has_sop_class(connection, key, sorted(completeness.CT_SOP_CLASSES))
     classes = (instance.sop_class_uid, *(completeness.CT_SOP_CLASSES if has_ct else ()))
     quiet = completeness.quiet_seconds(classes, settings, hints)
     values: dict[str, object] = {
@@ -180,6 +183,17 @@ def _move_deadline(
 def due_studies(connection: sa.Connection, now: float) -> list[str]:
     """Return keys of studies to look at now, longest overdue first. Each goes through ``settle_arrivals`` next."""
     return repository.due(connection, now)
+
+
+def clock_was_set_back(connection: sa.Connection, now_utc: float, longest_wait_seconds: float) -> int:
+    """Mend the deadlines of open studies after the wall clock was set back; return how many were wrong.
+
+    A study that arrived before waits as long as it was meant to, not until the clock has caught up; and nobody waits longer than
+    ``longest_wait_seconds``. Called again and again: when no clock was set back, it changes nothing.
+    """
+    return repository.shift_future_arrivals(connection, now_utc, _CLOCK_TOLERANCE_SECONDS) + repository.cap_deadlines(
+        connection, now_utc + longest_wait_seconds
+    )
 
 
 def next_deadline(connection: sa.Connection) -> float | None:
@@ -256,6 +270,9 @@ def hold(connection: sa.Connection, study_key: str, reason: str, text: str = "")
     sentence = text or abstentions.reason(reason).text
     repository.update_study(connection, study_key, state="held", hold_reason=reason, deadline_utc=None)
     tell(connection, study_key, _ROOM, "study.held", sentence, reason)
+    if reason in STUCK and any(run.state in ("analysed", "not_analysed") for run in repository.runs_of(connection, study_key)):
+        text = "A result was given before; it stands until a person decides: dicom-node studies release, or studies withdraw."
+        tell(connection, study_key, _ROOM, "result.doubtful", text, reason)
 
 
 def put_off(connection: sa.Connection, study_key: str, now: float, seconds: float, text: str) -> None:
@@ -344,7 +361,7 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
 
 
 def orders_named(connection: sa.Connection, study_key: str) -> list[tuple[str, str, str]]:
-    """Return (accession number, Patient ID, issuer) that the study's current objects name, each once; for asking, never for logs."""
+    """Return (accession number, Patient ID, issuer) that the study's objects name, each once; for asking, never for logs."""
     found: dict[tuple[str, str, str], None] = {}
     for row in repository.rows_in(connection, study_key, InstanceState.CURRENT):
         facts = repository.facts_of(row)

@@ -29,6 +29,7 @@ class _Rows:
     def collect(self) -> Iterable[Metric]:
         with reading(self._database) as connection:
             yield _by(connection, "dicom_node_studies", "Studies by state.", "state", tables.study.c.state)
+            yield _held(connection)
             yield _by(connection, "dicom_node_instances", "Received instances by state.", "state", tables.instance.c.state)
             yield _by(connection, "dicom_node_runs", "Runs by state.", "state", tables.run.c.state)
             yield _by(
@@ -40,9 +41,7 @@ class _Rows:
             )
             messages = GaugeMetricFamily("dicom_node_messages", "HL7 messages by type and outcome.", labels=["type", "state"])
             m = tables.message.c
-            for kind, state, count in connection.execute(
-                sa.select(m.type, m.state, sa.func.count()).group_by(m.type, m.state)
-            ):
+            for kind, state, count in connection.execute(sa.select(m.type, m.state, sa.func.count()).group_by(m.type, m.state)):
                 messages.add_metric([kind, state], count)
             yield messages
             deliveries = GaugeMetricFamily(
@@ -55,6 +54,7 @@ class _Rows:
             ):
                 deliveries.add_metric([name, state], count)
             yield deliveries
+            yield _incomplete(connection)
             oldest = connection.execute(sa.select(sa.func.min(tables.study.c.deadline_utc))).scalar()
         overdue = max(0.0, time.time() - oldest) if oldest else 0.0
         yield GaugeMetricFamily("dicom_node_oldest_overdue_study_seconds", "How long the oldest due study waits.", value=overdue)
@@ -77,7 +77,7 @@ def _proofs(connection: sa.Connection) -> Iterable[Metric]:
     """How deliveries are known to have arrived, and how long the oldest is sent without that."""
     d, c = tables.delivery.c, tables.commitment.c
     proven = GaugeMetricFamily(
-        "dicom_node_deliveries_proven", "Delivered, by destination and proof (answer, query, commitment).", labels=["destination", "proof"]
+        "dicom_node_deliveries_proven", "Delivered, by destination and proof.", labels=["destination", "proof"]
     )
     rows = sa.select(d.destination, d.proof, sa.func.count()).where(d.proof != "").group_by(d.destination, d.proof)
     for name, proof, count in connection.execute(rows):
@@ -86,9 +86,7 @@ def _proofs(connection: sa.Connection) -> Iterable[Metric]:
     oldest = connection.execute(sa.select(sa.func.min(d.done_utc)).where(d.state == str(DeliveryState.SENT))).scalar()
     waits = max(0.0, time.time() - oldest) if oldest else 0.0
     yield GaugeMetricFamily("dicom_node_oldest_unproven_delivery_seconds", "How long the oldest delivery is unproven.", value=waits)
-    asked = GaugeMetricFamily(
-        "dicom_node_commitments", "Transactions of storage commitment.", labels=["direction", "state"]
-    )
+    asked = GaugeMetricFamily("dicom_node_commitments", "Transactions of storage commitment.", labels=["direction", "state"])
     for direction, state, count in connection.execute(
         sa.select(c.direction, c.state, sa.func.count()).group_by(c.direction, c.state)
     ):
@@ -104,6 +102,28 @@ def _disks(states: Iterable[DiskState]) -> Iterable[Metric]:
         level.add_metric([state.name], state.level)
     yield free
     yield level
+
+
+def _incomplete(connection: sa.Connection) -> Metric:
+    """How many studies were started although the archive lists more than came, by what their rule says of it."""
+    s = tables.story.c
+    family = GaugeMetricFamily(
+        "dicom_node_incomplete_studies", "Started although the archive lists more than came, by policy.", labels=["policy"]
+    )
+    query = sa.select(sa.func.count(sa.distinct(s.study_key)))
+    for event, policy in (("study.incomplete", "analyse"), ("study.alert", "alert")):
+        count = connection.execute(query.where(s.event == event, s.reason == "incomplete_study")).scalar_one()
+        family.add_metric([policy], count)
+    return family
+
+
+def _held(connection: sa.Connection) -> Metric:
+    family = GaugeMetricFamily("dicom_node_held_studies", "Held studies by reason.", labels=["reason"])
+    s = tables.study.c
+    query = sa.select(s.hold_reason, sa.func.count()).where(s.state == "held").group_by(s.hold_reason)
+    for reason, count in connection.execute(query):
+        family.add_metric([reason], count)
+    return family
 
 
 def _by(connection: sa.Connection, name: str, text: str, label: str, column: sa.Column[object]) -> Metric:

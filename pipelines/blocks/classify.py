@@ -50,7 +50,7 @@ def classify(prepared: Prepared, bundle: Bundle, session: Session) -> Classified
     outputs = bundle.config["outputs"]
     keys = [str(o["key"]) for o in outputs]
     logits = np.asarray(got["logits"][0], np.float64)
-    temperature = _temperatures(bundle.folder, keys)
+    temperature = _temperatures(bundle.folder, bundle.sha256, tuple(keys))
     probabilities = calibrated(logits, keys, [str(o.get("activation", "softmax")) for o in outputs], temperature)
     embedding = np.asarray(got["embedding"][0], np.float32)
     return Classified(
@@ -58,7 +58,7 @@ def classify(prepared: Prepared, bundle: Bundle, session: Session) -> Classified
         cam={key: np.asarray(got["cam"][0, n], np.float32) for n, key in enumerate(keys)},
         campp={key: np.asarray(got["campp"][0, n], np.float32) for n, key in enumerate(keys)},
         embedding=embedding,
-        distance=_distance(embedding, bundle.folder / "reference.npz"),
+        distance=_distance(embedding, _reference(bundle.folder / "reference.npz", bundle.sha256)),
         record={"temperature": temperature, "device": session.device},
     )
 
@@ -78,7 +78,8 @@ def calibrated(
     return {key: out[key] for key in keys}
 
 
-def _temperatures(folder: Path, keys: list[str]) -> dict[str, float]:
+@functools.lru_cache(maxsize=8)
+def _temperatures(folder: Path, _bundle_sha256: str, keys: tuple[str, ...]) -> dict[str, float]:
     path = folder / "calibration.yaml"
     data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     given = (data.get("parameters") or data).get("temperature", 1.0)
@@ -87,13 +88,19 @@ def _temperatures(folder: Path, keys: list[str]) -> dict[str, float]:
     return {key: float(given) for key in keys}
 
 
-def _distance(embedding: NDArray[np.float32], path: Path) -> float | None:
+@functools.lru_cache(maxsize=8)
+def _reference(path: Path, _bundle_sha256: str) -> dict[str, NDArray[np.float64]]:
+    """Return means (C, K), precision (K, K) and limit of the training images' embeddings; empty when the bundle has none."""
     if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as stored:
+        names = ("embedding_mean", "embedding_precision", "distance_limit")
+        return {name: np.asarray(stored[name], np.float64) for name in names} if set(names) <= set(stored.files) else {}
+
+
+def _distance(embedding: NDArray[np.float32], reference: Mapping[str, NDArray[np.float64]]) -> float | None:
+    if not reference:
         return None
-    with np.load(path, allow_pickle=False) as reference:
-        if not {"embedding_mean", "embedding_precision", "distance_limit"} <= set(reference.files):
-            return None
-        means = np.atleast_2d(reference["embedding_mean"]).astype(np.float64)
-        away = embedding.astype(np.float64) - means
-        squared = np.einsum("ck,kl,cl->c", away, reference["embedding_precision"].astype(np.float64), away)
-        return float(np.sqrt(max(squared.min(), 0.0)) / float(reference["distance_limit"]))
+    away = embedding.astype(np.float64) - np.atleast_2d(reference["embedding_mean"])
+    squared = np.einsum("ck,kl,cl->c", away, reference["embedding_precision"], away)
+    return float(np.sqrt(max(squared.min(), 0.0)) / float(reference["distance_limit"]))

@@ -83,12 +83,19 @@ class Lungs:
         return {key: round(value, 4) for key, value in asdict(self.facts).items()} | {"problem": self.problem}
 
 
-def find_lungs(image: NDArray[np.float32], session: Session, config: Mapping[str, Any], limits: LungLimits) -> Lungs:
+def find_lungs(
+    image: NDArray[np.float32],
+    session: Session,
+    config: Mapping[str, Any],
+    limits: LungLimits,
+    reductions: dict[int, NDArray[np.float32]] | None = None,
+) -> Lungs:
     """Return the lungs of a radiograph, believed or not.
 
     ``image``: float32 (rows, columns), brighter = more attenuation. ``config``: the bundle's, for ``preprocessing`` and ``mask``.
+    ``reductions``: of ``prepare``.
     """
-    prepared = prepare(image, config["preprocessing"])
+    prepared = prepare(image, config["preprocessing"], reductions=reductions)
     threshold = float(config["mask"]["threshold"])
     probability = session.run({"image": prepared.network_input})["mask_probability"][0, 0]
     seen = _seen(prepared)

@@ -29,6 +29,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.core.findings import Spread
+
 Image = NDArray[np.float32]
 Affine = NDArray[np.float64]
 
@@ -53,7 +55,13 @@ class Prepared:
     source_shape: tuple[int, int] = field(default=(0, 0))
 
 
-def prepare(image: Image, config: Mapping[str, Any], lung_box: tuple[float, float, float, float] | None = None) -> Prepared:
+def prepare(
+    image: Image,
+    config: Mapping[str, Any],
+    lung_box: tuple[float, float, float, float] | None = None,
+    *,
+    reductions: dict[int, Image] | None = None,
+) -> Prepared:
     """Return the network's input for one radiograph.
 
     Parameters
@@ -64,6 +72,8 @@ def prepare(image: Image, config: Mapping[str, Any], lung_box: tuple[float, floa
         ``preprocessing`` of the bundle, as above.
     lung_box
         (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; needed when ``crop: lungs``.
+    reductions
+        Reduced copies of this very image by working size: what several networks need is made once. Filled here.
 
     Raises
     ------
@@ -74,7 +84,7 @@ def prepare(image: Image, config: Mapping[str, Any], lung_box: tuple[float, floa
         raise ValueError(f"a radiograph is an array of two dimensions with at least 2 x 2 pixels, not {image.shape}")
     size = int(config["size"])
     flags: list[str] = []
-    working, affine = _reduced(np.asarray(image, np.float32), int(config.get("working_size") or 0))
+    working, affine = _reduced(np.asarray(image, np.float32), int(config.get("working_size") or 0), reductions)
     low, high = (float(np.percentile(working, p)) for p in config["percentiles"])
     record: dict[str, Any] = {"source": [int(n) for n in image.shape], "percentiles": [low, high]}
     if high > low:
@@ -142,12 +152,37 @@ def to_source(values: Image, prepared: Prepared, source_shape: tuple[int, int] |
     NDArray
         float32 ``source_shape`` (default: the shape that was prepared).
     """
+    spread = spread_on_source(values, prepared, source_shape)
+    # only where the map is not zero: of a segmentation that is half the image or less
+    down, across = (np.nonzero((values != 0).any(axis))[0] for axis in (1, 0))
+    placed = np.zeros(spread.shape, np.float32)
+    if not down.size:
+        return placed
+    cells = slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)
+    rows, columns = (np.nonzero(part.any(1))[0] for part in (spread.rows[:, cells[0]], spread.columns[:, cells[1]]))
+    if not rows.size or not columns.size:
+        return placed
+    seen = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    across_only = spread.grid[cells] @ spread.columns[seen[1], cells[1]].T
+    weights = spread.rows[seen[0], cells[0]]  # of each row at most two are not zero: taking those is faster than a product
+    above = (weights != 0).argmax(1)
+    below = np.minimum(above + 1, weights.shape[1] - 1)
+    each = np.arange(len(weights))
+    second = np.where(below > above, weights[each, below], np.float32(0))
+    target = placed[seen]
+    np.multiply(across_only[above], weights[each, above][:, None], out=target)
+    target += across_only[below] * second[:, None]
+    return placed
+
+
+def spread_on_source(values: Image, prepared: Prepared, source_shape: tuple[int, int] | None = None) -> Spread:
+    """Return how the map lies on the source image, without writing it out; as ``to_source`` otherwise."""
     rows, columns = source_shape or prepared.source_shape
     size_y, size_x = prepared.network_input.shape[-2:]
     back = np.linalg.inv(prepared.affine)
     wy = _weights(back[1, 1], back[1, 2], rows, size_y, values.shape[0])
     wx = _weights(back[0, 0], back[0, 2], columns, size_x, values.shape[1])
-    return np.asarray(wy @ np.asarray(values, np.float32) @ wx.T, np.float32)
+    return Spread(np.asarray(values, np.float32), wy, wx)
 
 
 def border_cuts(image: Image, config: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -181,14 +216,18 @@ def border_cuts(image: Image, config: Mapping[str, Any]) -> tuple[int, int, int,
     return cuts[0], cuts[1], cuts[2], cuts[3]
 
 
-def _reduced(image: Image, working_size: int) -> tuple[Image, Affine]:
+def _reduced(image: Image, working_size: int, made: dict[int, Image] | None) -> tuple[Image, Affine]:
     rows, columns = image.shape
     if not working_size or max(rows, columns) <= working_size:
         return image, np.eye(3)
     factor = working_size / max(rows, columns)
     width, height = max(2, round(columns * factor)), max(2, round(rows * factor))
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32), _scale(columns / width, rows / height)
+    small = (made or {}).get(working_size)
+    if small is None:
+        small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    if made is not None:
+        made[working_size] = small
+    return small, _scale(columns / width, rows / height)
 
 
 def _equalised(image: Image, clip_limit: float, tiles: int) -> Image:

@@ -6,38 +6,62 @@ here they are only placed and measured. Values stay raw: an all-zero map means "
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.core import codes
-from dicom_node.core.findings import SaliencyMap
-from pipelines.blocks.prepare_cxr import Prepared, to_source
+from dicom_node.core.findings import SaliencyMap, Spread
+from pipelines.blocks.prepare_cxr import Prepared, spread_on_source
 
 
 def place(
     finding_key: str,
-    method_name: str,
-    values: NDArray[np.float32],
+    maps: Mapping[str, NDArray[np.float32]],
     prepared: Prepared,
     sop_instance_uid: str,
     lungs: NDArray[np.uint8],
-) -> SaliencyMap:
-    """Return the map on the source grid with its share inside the lungs and in the outer 5 %.
+) -> tuple[SaliencyMap, ...]:
+    """Return the maps on the source grid, each with its share inside the lungs and in the outer 5 %.
 
-    ``values``: float32 (h, w), raw network map. ``lungs``: uint8 (rows, columns) of the source.
+    ``maps``: float32 (h, w), all of one shape, raw network maps by method. ``lungs``: uint8 (rows, columns) of the source.
     """
-    placed = to_source(np.maximum(values, 0), prepared)
-    total = float(placed.sum(dtype=np.float64))
-    inside = float(placed[lungs > 0].sum(dtype=np.float64)) / total if total > 0 else None
+    spreads = {name: spread_on_source(np.maximum(values, 0), prepared) for name, values in maps.items()}
+    if not spreads:
+        return ()
+    weights = energy_weights(next(iter(spreads.values())), lungs)  # of one shape and place, so the same for all
+    return tuple(_placed(finding_key, name, spread, sop_instance_uid, weights) for name, spread in spreads.items())
+
+
+def _placed(
+    finding_key: str, method_name: str, spread: Spread, sop_instance_uid: str, weights: NDArray[np.float64]
+) -> SaliencyMap:
+    total = _energy(spread.grid, spread.rows.sum(0, dtype=np.float64), spread.columns.sum(0, dtype=np.float64))
+    inside = float((spread.grid * weights).sum()) / total if total > 0 else None
     return SaliencyMap(
-        finding_key, codes.GRAD_CAM, method_name, sop_instance_uid, placed, inside, border_share(placed) if total > 0 else None
+        finding_key, codes.GRAD_CAM, method_name, sop_instance_uid, spread, inside, border_share(spread) if total > 0 else None
     )
 
 
-def border_share(values: NDArray[np.float32], margin: float = 0.05) -> float:
+def energy_weights(spread: Spread, mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return (h, w): how much of each cell of the map lies where the mask is set.
+
+    ``rows @ grid @ columns.T`` summed under a mask is ``grid`` weighted by ``rows.T @ mask @ columns``: the map is never written out.
+    """
+    return np.asarray(spread.rows.T @ (mask > 0).astype(np.float32) @ spread.columns, np.float64)
+
+
+def border_share(spread: Spread, margin: float = 0.05) -> float:
     """Return the share of the map's energy that lies in the outer ``margin`` of the image, 0..1 (0 for an empty map)."""
-    total = float(values.sum(dtype=np.float64))
-    rows, columns = values.shape
+    rows, columns = spread.shape
     dy, dx = max(1, round(rows * margin)), max(1, round(columns * margin))
-    inner = float(values[dy : rows - dy, dx : columns - dx].sum(dtype=np.float64))
+    total = _energy(spread.grid, spread.rows.sum(0, dtype=np.float64), spread.columns.sum(0, dtype=np.float64))
+    inner_rows = spread.rows[dy : rows - dy].sum(0, dtype=np.float64)
+    inner_columns = spread.columns[dx : columns - dx].sum(0, dtype=np.float64)
+    inner = _energy(spread.grid, inner_rows, inner_columns)
     return 0.0 if total <= 0 else max(0.0, 1.0 - inner / total)  # rounding may give -1e-16
+
+
+def _energy(grid: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> float:
+    return float(rows @ grid.astype(np.float64) @ columns)

@@ -27,16 +27,14 @@ class Peer:
     def __init__(self, command: list[str], port: int, folder: Path) -> None:
         self.port = port
         with (folder / "out.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "TCP_NODELAY": "1"}
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TCP_NODELAY": "1"})
         wait_for(command[0], lambda: listens(port))
         self._watched = psutil.Process(self._process.pid)
 
     def cpu_seconds(self) -> float:
         """CPU time used so far."""
         used = self._watched.cpu_times()
-        return float(used.user + used.system)
+        return float(used.user + used.system + used.children_user + used.children_system)  # storescp forks
 
     def memory_bytes(self) -> int:
         """Resident memory now."""
@@ -112,13 +110,9 @@ def bare_copy(folder: Path) -> Peer:
     return Peer([sys.executable, "-m", "tests.benchmark.ingest_peers", str(port), str(folder)], port, folder)
 
 
-ALL: dict[str, Callable[[Path], Peer]] = {
-    "ours, fast path": ours_fast,
-    "ours, plain path": ours_plain,
-    "Orthanc": orthanc,
-    "DCMTK storescp": storescp,
-    "bare copy": bare_copy,
-}
+OURS, PLAIN, ORTHANC, DCMTK, BARE = "ours", "ours (plain path)", "Orthanc", "DCMTK storescp", "bare copy with sync"
+
+ALL: dict[str, Callable[[Path], Peer]] = {OURS: ours_fast, PLAIN: ours_plain, ORTHANC: orthanc, DCMTK: storescp, BARE: bare_copy}
 
 
 def serve_bare_copy(port: int, folder: Path) -> None:

@@ -24,11 +24,12 @@ class QuirkyArchive:
     ``series``: Series Instance UID -> (modality, SOP Instance UIDs). ``quirk`` changes every answer to a query:
 
     ``lies``: says this number of objects instead; ``text``: writes the number so; ``no_count``: leaves it out;
-    ``endless``: pending for ever; ``slow``: waits before the first answer; ``refuses``: 0xA700; ``elsewhere``: answers another study;
-    ``no_images``: refuses IMAGE level (0xA900); ``aborts``.
+    ``endless``: pending for ever; ``slow``: waits before the first answer; ``refuses``: 0xA700;
+    ``elsewhere``: answers another study; ``no_images``: refuses IMAGE level (0xA900); ``aborts``.
     """
 
     series: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    studies: dict[str, dict[str, tuple[str, list[str]]]] = field(default_factory=dict)  # more than one
     study_uid: str = ""
     patient: dict[str, str] = field(default_factory=dict)
     quirk: str = ""
@@ -62,12 +63,13 @@ class QuirkyArchive:
             yield 0xFF00, answer
 
     def _answers(self, query: Dataset) -> Iterator[Dataset]:
-        study_uid = "1.2.3.999" if self.quirk == "elsewhere" else self.study_uid
-        if query.StudyInstanceUID != self.study_uid:
+        study_uid = "1.2.3.999" if self.quirk == "elsewhere" else query.StudyInstanceUID
+        here = {**self.studies, self.study_uid: self.series}.get(query.StudyInstanceUID, {})
+        if not here and self.quirk != "elsewhere":
             return
         if query.QueryRetrieveLevel == "STUDY":
             yield self._answer(query, StudyInstanceUID=study_uid, **self.patient)
-        for series_uid, (modality, uids) in self.series.items():
+        for series_uid, (modality, uids) in (here or self.series).items():
             if query.QueryRetrieveLevel == "SERIES":
                 count = {"NumberOfSeriesRelatedInstances": str(len(uids))}
                 if self.quirk == "lies":

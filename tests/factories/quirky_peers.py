@@ -55,7 +55,6 @@ class QuirkyPacs:
             status.ErrorComment = "Doe^Jane PID-0042 differs"
         return status
 
-
     def send_all_twice(self, port: int, ae_title: str, *more: Dataset) -> None:
         """Forward what it has, and ``more``, to a node: everything twice, our own objects with its own Patient ID too."""
         send([*self.stored, *more], port, ae_title, "DEMOPACS")

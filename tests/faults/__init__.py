@@ -1,1 +1,1 @@
-"""Faults injected from outside into a running node: nothing acknowledged is lost, nothing is sent twice in effect, nothing is stuck."""
+"""Faults injected into a running node from outside: nothing acknowledged lost, nothing twice in effect, nothing stuck."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.factories.postgresql import PostgreSql, running_postgresql
 from tests.faults import ledger
 from tests.faults.faulty_node import FaultyNode
 from tests.faults.peers import Pacs
-from tests.factories.postgresql import PostgreSql, running_postgresql
 from tests.integration.running_node import configuration
 
 DATABASES = ("sqlite", "postgresql")

@@ -108,4 +108,3 @@ class FaultyNode(RunningNode):
         with (self.faults / "offset").open("r+b") as handle:
             handle.write(struct.pack("q", seconds))
         self.injected += 1
-

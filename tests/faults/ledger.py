@@ -118,9 +118,7 @@ class Ledger:
         planned = not story["runs"] or story["deliveries"] or story["runs"][-1]["state"] in ("failed", "cancelled")
         return ", ".join(moving) or ("" if planned else "nothing planned")
 
-    def check(
-        self, injected: int, *, pacs: Pacs, ris: Ris | None = None, fhir: Fhir | None = None, seconds: float = 120
-    ) -> Tally:
+    def check(self, injected: int, *, pacs: Pacs, ris: Ris | None = None, fhir: Fhir | None = None, seconds: float = 120) -> Tally:
         """Compare everything with everything."""
         tally = Tally(injected, len(self.studies), stuck=self.settle(seconds))
         TALLIES.append(tally)
@@ -143,11 +141,13 @@ class Ledger:
             rows: dict[str, list[Any]] = {}
             for row in connection.execute(sa.select(tables.instance)):
                 rows.setdefault(row.sop_instance_uid, []).append(row)
-        named = {row.storage_key for found in rows.values() for row in found}
+        named = {row.storage_key for found in rows.values() for row in found if row.deleted_utc is None}
         for uid, (_, digest) in self.acknowledged.items():
             row = next((r for r in rows.get(uid, ()) if r.sha256 == digest), None)
             if row is None:
                 tally.lost.append("an acknowledged object has no row")
+                continue
+            if row.deleted_utc is not None:  # by retention; the test says whether it should have been
                 continue
             path = self.node.home.store / row.storage_key
             content = path.read_bytes() if path.is_file() else b""
@@ -183,7 +183,7 @@ class Ledger:
                 tally.lost.append(f"FHIR server has {len(reports)} reports of {done}")
             if len(reports) > len({row.study_key for row in deliveries}):
                 tally.duplicated.append(f"FHIR server has {len(reports)} reports of {done}")
-        patients = {uid: patient for uid, patient in _patients(self.node)}
+        patients = dict(_patients(self.node))
         for dataset in pacs.objects.values():
             if patients.get(str(dataset.StudyInstanceUID)) != dataset.PatientID:
                 tally.lost.append("a result names another patient")
@@ -191,10 +191,15 @@ class Ledger:
 
 def _unexplained(story: dict[str, Any]) -> list[dict[str, Any]]:
     """Deliveries that are not done and do not say why."""
-    return [d for d in story.get("deliveries", ()) if d["state"] in ("dead", "waiting", "withheld", "cancelled") and not d["detail"]]
+    return [
+        d for d in story.get("deliveries", ()) if d["state"] in ("dead", "waiting", "withheld", "cancelled") and not d["detail"]
+    ]
 
 
 def _patients(node: FaultyNode) -> list[tuple[str, str]]:
     query = sa.select(tables.study.c.study_instance_uid, tables.instance.c.facts).join(tables.instance)
     with node.database.connect() as connection:
-        return [(row[0], (row[1] if isinstance(row[1], dict) else json.loads(row[1]))["patient_id"]) for row in connection.execute(query)]
+        return [
+            (row[0], (row[1] if isinstance(row[1], dict) else json.loads(row[1]))["patient_id"])
+            for row in connection.execute(query)
+        ]

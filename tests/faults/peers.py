@@ -23,9 +23,12 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from dicom_node.delivery import commitment
 from dicom_node.demo.peers import LOOPBACK, free_ports
+from tests.factories.committing_pacs import report_on
 from tests.factories.deliverables import BASIC_TEXT_SR, SECONDARY_CAPTURE
 from tests.factories.quirky_peers import http_peer
+from tests.factories.rejection_notes import KEY_OBJECTS
 
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 FHIR_PEER = Path(__file__).parents[2] / "deploy" / "dev" / "fhir_peer"
@@ -72,12 +75,13 @@ class Pacs(Peer):
         """Begin to listen."""
         entity = AE(self.AE_TITLE)
         entity.maximum_associations = 20
-        for uid in (BASIC_TEXT_SR, SECONDARY_CAPTURE, COMPREHENSIVE_SR, Verification):
+        for uid in (BASIC_TEXT_SR, SECONDARY_CAPTURE, COMPREHENSIVE_SR, KEY_OBJECTS, Verification, commitment.SOP_CLASS):
             entity.add_supported_context(uid)
         handlers = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_PDU_RECV, self._pdu),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_ACTION, self._commit),
         ]
         self._server = entity.start_server((LOOPBACK, self.port), block=False, evt_handlers=handlers)
 
@@ -118,6 +122,20 @@ class Pacs(Peer):
         elif trouble == "silent":
             time.sleep(4)
         return 0xB000 if trouble == "b000" else 0x0000
+
+    def _commit(self, event: Any) -> tuple[int, None]:
+        """Storage commitment: answered, and reported on the same association a moment later."""
+        asked, association = event.action_information, event.assoc
+
+        def report() -> None:
+            time.sleep(0.1)
+            missing = {uid: 0x0112 for _, uid in commitment.read_request(asked).objects if uid not in self.given}
+            event_type, data = report_on(asked, missing)
+            with contextlib.suppress(Exception):  # whoever asked may have been killed meanwhile
+                association.send_n_event_report(data, event_type, commitment.SOP_CLASS, commitment.SOP_INSTANCE)
+
+        threading.Thread(target=report, daemon=True).start()
+        return 0x0000, None
 
 
 class _Line(socketserver.BaseRequestHandler):
@@ -163,7 +181,7 @@ def running_ris() -> Iterator[Ris]:
 
 
 class Fhir(Peer):
-    """A real R4 server behind a door that fails. Troubles, one a transaction: a status, ``silent``, ``closed``, ``kept, no answer``."""
+    """A real R4 server behind a door that fails. One trouble a time: a status, ``silent``, ``closed``, ``kept, no answer``."""
 
     url = ""
     behind = ""

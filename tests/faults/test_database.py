@@ -1,4 +1,4 @@
-"""PostgreSQL goes away hard, mid-run, and comes back: what was acknowledged is there, what was not is sent again, all is answered."""
+"""PostgreSQL goes away hard, mid-run, and comes back: what was acknowledged is there, and all is answered."""
 
 from __future__ import annotations
 

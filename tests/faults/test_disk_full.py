@@ -76,9 +76,7 @@ def test_a_full_disk_refuses_and_delays_but_loses_nothing_short(make_node: Calla
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", DATABASES)
-def test_a_full_disk_refuses_and_delays_but_loses_nothing(
-    database: str, make_node: Callable[..., FaultyNode], pacs: Pacs
-) -> None:
+def test_a_full_disk_refuses_and_delays_but_loses_nothing(database: str, make_node: Callable[..., FaultyNode], pacs: Pacs) -> None:
     """Every write of reception and of the work behind it."""
     node = make_node(database, settings_for(pacs))
     ledger = Ledger(node)

@@ -24,6 +24,9 @@ RECEIVING: tuple[Kill, ...] = (
     ("row written", "after", "receive", "kill", False),
     ("transaction committed", "before", "receive", "die", False),
     ("transaction committed", "after", "receive", "kill", False),
+    ("row shared", "after", "receive", "kill", False),
+    ("answer sent", "before", "receive", "die", False),
+    ("answer sent", "after", "receive", "kill", False),
 )
 WORKING: tuple[Kill, ...] = (
     ("due found", "after", "work", "kill", False),
@@ -50,7 +53,8 @@ WORKING: tuple[Kill, ...] = (
     ("attempt settled", "after", "work", "die", False),
 )
 #: One step of each room, for every day.
-SHORT = tuple(k for k in RECEIVING + WORKING if k[0] in ("folder synced", "analysis begun")) + (
+SHORT = (
+    *(kill for kill in RECEIVING + WORKING if kill[0] in ("folder synced", "analysis begun")),
     ("transaction committed", "after", "receive", "kill", False),
     ("attempt made", "after", "work", "kill", False),
 )

@@ -1,4 +1,4 @@
-"""Peers that fail: the PACS down, refusing, full, closing mid-object, silent; RIS and FHIR server likewise. Each result arrives once."""
+"""Peers that fail: a PACS down, refusing, full, closing mid-object, silent; RIS and FHIR likewise. Each result arrives once."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def test_a_pacs_in_trouble_gets_everything_once_short(make_node: Callable[..., F
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", DATABASES)
-def test_every_trouble_of_every_peer_and_each_result_once(
-    database: str, make_node: Callable[..., FaultyNode], pacs: Pacs
-) -> None:
+def test_every_trouble_of_every_peer_and_each_result_once(database: str, make_node: Callable[..., FaultyNode], pacs: Pacs) -> None:
     """All troubles of all peers, the PACS down for long, then our own results sent back to us."""
     with running_ris() as ris, running_fhir() as fhir:
         places = {
@@ -79,7 +77,9 @@ def test_every_trouble_of_every_peer_and_each_result_once(
         time.sleep(14)
         waiting = [state for state in states(node, ledger) if state[0] == "pacs" and state[1] != "done"]
         assert waiting
-        assert all(state == "waiting" and detail and at for _, state, detail, at in waiting if state != "done_with_warning"), waiting
+        assert all(state == "waiting" and detail and at for _, state, detail, at in waiting if state != "done_with_warning"), (
+            waiting
+        )
         pacs.open()
         ledger.settle(90)
         parked = [state for state in states(node, ledger) if state[1] == "dead"]

@@ -86,4 +86,3 @@ def specimens() -> tuple[Specimen, ...]:
 def undamaged(number: int) -> Specimen:
     """Return a good object with UIDs of its own: what must still be taken afterwards."""
     return specimens()[0].numbered(number)
-

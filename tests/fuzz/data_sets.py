@@ -1,4 +1,4 @@
-"""Damages data sets: bits, lengths, Value Representations, sequences, character sets, UIDs. The same random source, the same damage."""
+"""Damages data sets: bits, lengths, Value Representations, sequences, character sets, UIDs. Same source, same damage."""
 
 from __future__ import annotations
 
@@ -11,17 +11,97 @@ from tests.fuzz.corpus import BIG, DEFLATED, IMPLICIT, Specimen, specimens
 
 Damage = Callable[[random.Random, bytearray, str], None]
 
-_VRS = [b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"OB", b"OD", b"OF", b"OL", b"OV", b"OW"]
-_VRS += [b"PN", b"SH", b"SL", b"SQ", b"SS", b"ST", b"SV", b"TM", b"UC", b"UI", b"UL", b"UN", b"UR", b"US", b"UT", b"UV", b"ZZ", b"\0\0"]
+_VRS = [
+    b"AE",
+    b"AS",
+    b"AT",
+    b"CS",
+    b"DA",
+    b"DS",
+    b"DT",
+    b"FD",
+    b"FL",
+    b"IS",
+    b"LO",
+    b"LT",
+    b"OB",
+    b"OD",
+    b"OF",
+    b"OL",
+    b"OV",
+    b"OW",
+]
+_VRS += [
+    b"PN",
+    b"SH",
+    b"SL",
+    b"SQ",
+    b"SS",
+    b"ST",
+    b"SV",
+    b"TM",
+    b"UC",
+    b"UI",
+    b"UL",
+    b"UN",
+    b"UR",
+    b"US",
+    b"UT",
+    b"UV",
+    b"ZZ",
+    b"\0\0",
+]
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 _LENGTHS = (0, 1, 2, 3, 7, 0xFF, 0xFFFE, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFE, 0xFFFFFFFF)
 _UIDS = (
-    *("../../../../etc/passwd", "/etc/passwd", "..\\..\\x", "1.2.3/../../../tmp/x", "~root/x", "file:///tmp/x", "1.2.3\n4", "1.2.3\0/x"),
-    *("", " ", ".", "..", "1..2", "1.2.", "-1.2", "1.2." + "3" * 5000, "1.2.%s%n", "$(touch x)", "1.2.\u00fc", "１.２.３", "NaN", "1.2e3"),
+    *(
+        "../../../../etc/passwd",
+        "/etc/passwd",
+        "..\\..\\x",
+        "1.2.3/../../../tmp/x",
+        "~root/x",
+        "file:///tmp/x",
+        "1.2.3\n4",
+        "1.2.3\0/x",
+    ),
+    *(
+        "",
+        " ",
+        ".",
+        "..",
+        "1..2",
+        "1.2.",
+        "-1.2",
+        "1.2." + "3" * 5000,
+        "1.2.%s%n",
+        "$(touch x)",
+        "1.2.\u00fc",
+        "１.２.３",
+        "NaN",
+        "1.2e3",
+    ),
 )
 _CHARACTER_SETS = (
-    *(b"ISO_IR 192", b"ISO 2022 IR 87", b"\\ISO 2022 IR 149", b"GB18030", b"ISO_IR 999", b"\xff\xfe", b"utf-16", b"rot13", b"idna", b"\\" * 40),
-    *(b"ISO 2022 IR 6\\ISO 2022 IR 13\\ISO 2022 IR 87\\ISO 2022 IR 159", b"punycode", b"unicode_escape", b"base64", b"\0" * 16, b"a" * 300),
+    *(
+        b"ISO_IR 192",
+        b"ISO 2022 IR 87",
+        b"\\ISO 2022 IR 149",
+        b"GB18030",
+        b"ISO_IR 999",
+        b"\xff\xfe",
+        b"utf-16",
+        b"rot13",
+        b"idna",
+        b"\\" * 40,
+    ),
+    *(
+        b"ISO 2022 IR 6\\ISO 2022 IR 13\\ISO 2022 IR 87\\ISO 2022 IR 159",
+        b"punycode",
+        b"unicode_escape",
+        b"base64",
+        b"\0" * 16,
+        b"a" * 300,
+    ),
 )
 _TAGS = (0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080060, 0x00081140, 0x00082112, 0x00100010, 0x00100020, 0x0020000D)
 _TAGS += (0x0020000E, 0x00280010, 0x00281050, 0x00400275, 0x0040A375, 0x0040A730, 0x00020010, 0x00000000, 0x7FE00010, 0xFFFEE000)
@@ -93,7 +173,9 @@ def swap_vr(chance: random.Random, data: bytearray, syntax: str) -> None:
 
 
 def insert(chance: random.Random, data: bytearray, syntax: str) -> None:
-    value = chance.choice((b"", b"\0", b"x" * chance.randrange(64), chance.randbytes(chance.randrange(200)), b"\\" * 5000, b"1e999\\-0"))
+    value = chance.choice(
+        (b"", b"\0", b"x" * chance.randrange(64), chance.randbytes(chance.randrange(200)), b"\\" * 5000, b"1e999\\-0")
+    )
     length = chance.choice((None, None, *_LENGTHS))
     made = _element(chance.choice((*_TAGS, chance.randrange(1 << 32))), chance.choice(_VRS), value, syntax, length)
     position = chance.choice(_offsets(data, syntax))
@@ -115,7 +197,9 @@ def nest(chance: random.Random, data: bytearray, syntax: str) -> None:
 
 
 def character_set(chance: random.Random, data: bytearray, syntax: str) -> None:
-    name = chance.choice((b"\x1b$B;3ED\x1b(B^\x1b$B", b"\xff\xfe\xfd^\x80", b"=^=^=" * 20, b"\x1b" * 30, chance.randbytes(40), b"\xed\xa0\x80^x"))
+    name = chance.choice(
+        (b"\x1b$B;3ED\x1b(B^\x1b$B", b"\xff\xfe\xfd^\x80", b"=^=^=" * 20, b"\x1b" * 30, chance.randbytes(40), b"\xed\xa0\x80^x")
+    )
     position = chance.choice(_offsets(data, syntax)[:4])
     data[position:position] = _element(0x00080005, b"CS", chance.choice(_CHARACTER_SETS), syntax)
     position = _offsets(data, syntax)[-1]

@@ -87,8 +87,7 @@ def outcome(specimen: Specimen, number: int, folder: Path) -> str:
         part.write([specimen.data])
         instance = examined(command, part)
     except ObjectRefused as refused:
-        assert len(str(refused)) <= 64
-        return str(refused)
+        return str(refused) if len(str(refused)) <= 64 else _defect("an Error Comment longer than LO allows")
     except StudyError:
         return "unreadable"
     finally:
@@ -104,6 +103,10 @@ def outcome(specimen: Specimen, number: int, folder: Path) -> str:
     header = read_header(specimen.data, specimen.transfer_syntax_uid)
     assert read_facts(header.dataset, has_pixel_data=header.has_pixel_data) == instance.facts
     return "taken"
+
+
+def _defect(words: str) -> str:
+    raise AssertionError(words)
 
 
 def run(seed: str, first: int, last: int, folder: Path, failures: Path, seconds: float = 1e9) -> Findings:

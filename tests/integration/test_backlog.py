@@ -1,4 +1,4 @@
-"""After an outage, and after the radiologist: what is urgent comes first, what is old makes no noise, what is too late stays here."""
+"""After an outage, and after the radiologist: the urgent comes first, the old makes no noise, what is too late stays here."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_the_newest_study_is_started_second_however_long_the_backlog(tmp_path: P
         for n in range(300):
             common = {"state": "receiving", "first_received_utc": n, "last_received_utc": n, "ceiling_utc": n, "revision": 1}
             connection.execute(
-                sa.insert(tables.study).values(study_key=f"st_{n:03}", study_instance_uid=f"1.2.{n}", deadline_utc=float(n), **common)
+                sa.insert(tables.study).values(
+                    study_key=f"st_{n:03}", study_instance_uid=f"1.2.{n}", deadline_utc=float(n), **common
+                )
             )
     started: list[str] = []
 

@@ -145,6 +145,11 @@ def test_changed_pixels_hold_the_study(tmp_path: Path) -> None:
     story = node.answer(chest(ABNORMAL))
     assert (story["state"], story["hold_reason"]) == ("held", "changed_pixels")
     assert len(node.sent()) == 2
+    assert any("A result was given before" in line["text"] for line in story["story"])
+    node.release(story["study_key"])  # the person has looked: the changed image counts, and what was said of the old one does not
+    story = node.story(str(chest().StudyInstanceUID))
+    assert [run["state"] for run in story["runs"]] == ["withdrawn", "analysed"]
+    assert node.sent() == ["secondary_capture", "secondary_capture", "text_report", "text_report", "withdrawal_note"]
 
 
 def test_two_patients_in_one_study_are_held_and_nothing_is_sent(tmp_path: Path) -> None:

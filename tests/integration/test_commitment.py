@@ -88,9 +88,7 @@ class Reception:
     def prove(self) -> int:
         take = commitment_scp.report_taker(self.database, self.settings.destinations, self.submit)
         pacs: Any = self.settings.destinations["pacs"]
-        return proving.prove_destination(
-            self.database, "pacs", pacs, has_instances=None, take_report=take, submit=self.submit
-        )
+        return proving.prove_destination(self.database, "pacs", pacs, has_instances=None, take_report=take, submit=self.submit)
 
     def states(self) -> dict[str, tuple[str, str]]:
         with self.database.begin() as connection:

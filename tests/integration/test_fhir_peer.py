@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -18,10 +19,12 @@ from dicom_node.core.delivery import Outcome
 from dicom_node.core.errors import HttpFailure
 from dicom_node.core.findings import Zone
 from dicom_node.core.phi import Phi
+from dicom_node.core.withdrawal import Cause
 from dicom_node.delivery.destinations import fhir_rest
 from dicom_node.results.message_settings import FhirSettings
 from dicom_node.results.outputs import diagnostic_report
 from dicom_node.results.settings import ResultsSettings
+from dicom_node.results.withdrawal import Withdrawal, build_withdrawal
 from tests.factories.deliverables import analysed, context, refused, request
 
 PEER = Path(__file__).parents[2] / "deploy" / "dev" / "fhir_peer"
@@ -144,3 +147,56 @@ def test_a_change_between_reading_and_writing_is_not_overwritten(server: str, mo
     assert (caught.value.status, caught.value.temporary) == (412, True)
     assert [r["conclusion"] for r in held(server, "DiagnosticReport")] == ["Mine."]
     assert {o["identifier"][1]["value"] for o in held(server, "Observation")} == {"rn_" + "1" * 32}
+
+
+def withdrawal_of(sent: Artifact) -> Artifact:
+    at = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
+    (made,) = build_withdrawal(Withdrawal(sent.run_key, Cause.WRONG_PATIENT, at, (sent,), ResultsSettings())).artifacts
+    return made
+
+
+def test_a_withdrawn_report_is_valid_r4_for_both_validators(peer: Path, tmp_path: Path) -> None:
+    """Of every kind of report."""
+    files = []
+    for name, (made, variant) in CASES.items():
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_bytes(withdrawal_of(diagnostic_report.build(context(**made), variant)).data)
+    done = validated(peer, *files)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+def test_a_withdrawal_marks_what_the_server_has_and_nothing_else(server: str) -> None:
+    """Report and observations become entered-in-error in place, once; the radiologist's report stays; nothing is created."""
+    settings = fhir_rest.Settings(kind="fhir_rest", base_url=server, timeout_seconds=20)
+    final = {"resourceType": "DiagnosticReport", "status": "final", "code": {"text": "Chest"}, "conclusion": "Clear."}
+    ris = httpx.post(f"{server}/DiagnosticReport", json=final, trust_env=False).json()
+    note = withdrawal_of(report())
+    assert fhir_rest.send(note, settings).outcome is Outcome.DELIVERED
+    assert (held(server, "Observation"), held(server, "DiagnosticReport")) == ([], [ris])
+
+    fhir_rest.send(report(), settings)
+    for _ in range(2):
+        assert fhir_rest.send(note, settings).outcome is Outcome.DELIVERED
+    reports = {r["id"]: r for r in held(server, "DiagnosticReport")}
+    assert reports.pop(ris["id"]) == ris
+    ((uid, ours),) = reports.items()
+    assert ours["status"] == "entered-in-error"
+    assert ours["conclusion"].startswith("WITHDRAWN. A person found")
+    assert not {"conclusionCode", "presentedForm"}.intersection(ours)
+    assert {o["status"] for o in held(server, "Observation")} == {"entered-in-error"}
+    assert len(held(server, "Observation")) == 3
+    history = httpx.get(f"{server}/DiagnosticReport/{uid}/_history", trust_env=False).json()
+    assert len(history["entry"]) == 2
+
+
+def test_a_report_that_a_person_took_over_is_not_taken_back(server: str) -> None:
+    """Somebody signed it: the withdrawal is refused for good, so that a person is told, and nothing is overwritten."""
+    settings = fhir_rest.Settings(kind="fhir_rest", base_url=server, timeout_seconds=20)
+    fhir_rest.send(report(), settings)
+    (ours,) = held(server, "DiagnosticReport")
+    signed = {**ours, "status": "final", "resultsInterpreter": [{"display": "A reader"}]}
+    httpx.put(f"{server}/DiagnosticReport/{ours['id']}", json=signed, trust_env=False).raise_for_status()
+    with pytest.raises(HttpFailure, match="changed by somebody else"):
+        fhir_rest.send(withdrawal_of(report()), settings)
+    assert [r["status"] for r in held(server, "DiagnosticReport")] == ["final"]
+    assert {o["status"] for o in held(server, "Observation")} == {"preliminary"}

@@ -1,12 +1,10 @@
-"""Before analysis and before sending, the archive is asked whose study it is now; a difference holds it, and the story tells why."""
+"""Before analysis and before sending the archive is asked whose study it is now; a difference holds it, and the story tells why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from dicom_node.archive.answers import ArchiveBusy, PatientAnswer
@@ -187,33 +185,26 @@ def test_switched_off(node: InProcessNode) -> None:
 # ---------------------------------------------------------------- a real archive
 
 
-@pytest.fixture
-def orthanc(pacs: OrthancPacs) -> Callable[[str, dict[str, str]], None]:
-    """Return what corrects a study in Orthanc, as a person at the PACS does: the same UIDs, other values."""
-
-    def correct(study_uid: str, values: dict[str, str]) -> None:
-        http: httpx.Client = pacs._http
-        (study,) = [item["ID"] for item in http.post("/tools/lookup", content=study_uid).json() if item["Type"] == "Study"]
-        body = {"Replace": values, "Keep": ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"], "Force": True}
-        answer = http.post(f"/studies/{study}/modify", json={**body, "KeepSource": False, "Synchronous": True})
-        assert answer.status_code == 200, answer.text
-
-    return correct
+def correct_patient(pacs: OrthancPacs, study_uid: str, patient_id: str) -> None:
+    """Correct the patient in Orthanc, as a person at the PACS does: the same UIDs, another number."""
+    study = pacs._http.get(f"/studies/{pacs._study(study_uid)}").json()
+    kept = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+    body = {"Replace": {"PatientID": patient_id}, "Keep": kept, "Force": True, "KeepSource": False, "Synchronous": True}
+    answer = pacs._http.post(f"/patients/{study['ParentPatient']}/modify", json=body)
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("kind", ["dimse", "dicomweb"])
-def test_a_patient_corrected_in_orthanc_holds_the_result(
-    tmp_path: Path, pacs: OrthancPacs, orthanc: Callable[[str, dict[str, str]], None], kind: str
-) -> None:
+def test_a_patient_corrected_in_orthanc_holds_the_result(tmp_path: Path, pacs: OrthancPacs, kind: str) -> None:
     """Received, then corrected in the archive: held. The archive sends the corrected header: answered under the new patient."""
-    asked = {"kind": "dimse", "ae_title": "DEMOPACS", "host": LOOPBACK, "port": pacs.dicom_port}
+    asked = {"kind": "dimse", "ae_title": "DEMOPACS", "host": LOOPBACK, "port": pacs.dicom_port, "retrieve": "c_get"}
     if kind == "dicomweb":
         asked = {"kind": "dicomweb", "base_url": f"{pacs._http.base_url}/dicom-web".replace("//dicom-web", "/dicom-web")}
     node = InProcessNode(tmp_path / "node", destination=TWO, archives={"pacs": asked}, guard={"cache_seconds": 0})
     dataset = mine()
     send([dataset], pacs.dicom_port, "DEMOPACS", "SENDER")
     node.receive(dataset)
-    orthanc(str(dataset.StudyInstanceUID), {"PatientID": "RIGHT7"})
+    correct_patient(pacs, str(dataset.StudyInstanceUID), "RIGHT7")
     node.work()
     story = node.story(str(dataset.StudyInstanceUID))
     assert (story["state"], story["hold_reason"]) == ("held", "patient_changed_in_pacs")
@@ -222,5 +213,6 @@ def test_a_patient_corrected_in_orthanc_holds_the_result(
     (corrected,) = pacs.fetch(str(dataset.StudyInstanceUID))
     node.answer(corrected)
     assert {str(d.PatientID) for d in node.sent_dicom()} == {"RIGHT7"}
-    orthanc(str(dataset.StudyInstanceUID), {"AccessionNumber": "ACC8", "PatientID": "RIGHT7"})
+    pacs._http.delete(f"/studies/{pacs._study(str(dataset.StudyInstanceUID))}")
+    send([mine(PatientID="RIGHT7", AccessionNumber="ACC8")], pacs.dicom_port, "DEMOPACS", "SENDER")
     assert "accession number" in node.rooms.guard.before_sending(study_key(str(dataset.StudyInstanceUID)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dicom_node.demo.peers import OrthancPacs, free_ports, listens, send, wait_f
 from dicom_node.orders import step as orders
 from dicom_node.stages.merges import patient_merged
 from dicom_node.store import tables
-from tests.factories.hl7_messages import adt, answer, imaging_order, merge
+from tests.factories.hl7_messages import adt, answer, imaging_order, lab, merge
 from tests.integration.in_process import InProcessNode
 from tests.integration.running_node import SENDER, RunningNode, configuration
 from tests.integration.test_safety import TWO, chest, events, route
@@ -60,6 +61,19 @@ def test_a_study_that_comes_under_a_number_that_is_gone_is_held(tmp_path: Path) 
     old, other = chest("old", PatientID="OLD"), chest("new", PatientID="NEW")
     node.answer(old, other)
     assert state(node, old) == ("held", "patient_merged")
+    assert {str(d.PatientID) for d in node.sent_dicom()} == {"NEW"}
+
+
+def test_the_corrected_header_may_come_before_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive was faster than the RIS: what waits to be compared is still looked at, and ends the hold by itself."""
+    node = InProcessNode(tmp_path, destination=TWO)
+    node.receive(chest(PatientID="OLD"))
+    route(node, monkeypatch)
+    node.receive(chest(PatientID="NEW"))
+    hear(node, merge("OLD", "NEW"))
+    assert state(node, chest()) == ("held", "patient_merged")
+    node.work()
+    assert state(node, chest()) == ("routed", "")
     assert {str(d.PatientID) for d in node.sent_dicom()} == {"NEW"}
 
 
@@ -160,4 +174,30 @@ def test_the_port_of_a_running_node(pacs: OrthancPacs, make_node: Callable[[dict
     assert story["hold_reason"] == "patient_merged"
     pages = "".join(node.get(path)[1] for path in ("/", "/metrics", f"/studies/{story['study_key']}"))
     assert "ZZ" not in node.log() + pages + str(story["story"])
+    assert 'dicom_node_held_studies{reason="patient_merged"} 1.0' in pages
     assert 'dicom_node_messages{state="applied",type="ADT^A40"} 1.0' in pages
+
+
+def test_on_postgresql(postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on PostgreSQL; and several receivers that take the same messages at once write each once."""
+    node = InProcessNode(tmp_path, destination=TWO, database_url=postgresql)
+    same = [adt("A08", f"P{n}", birth="19700203", authority="HOSP") for n in range(10)] + [
+        lab("543-9^C^LN", "1^a^SCT", "F", patient="P1")
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: hear(node, *same), range(4)))
+    with node.rooms.database.connect() as connection:
+        rows = [len(list(connection.execute(sa.select(t)))) for t in (tables.message, tables.patient, tables.lab_result)]
+        assert rows == [11, 11, 1]
+        assert orders.patient_now(connection, "P3", "as the image says") is not None
+        assert [value.code for value in orders.labs_of(connection, "P1")] == ["543-9^LN"]
+    old = chest(PatientID="OLD", AccessionNumber="ACC1")
+    hear(node, imaging_order("ACC1", patient="OLD", tq1="S"))
+    node.receive(old)
+    route(node, monkeypatch)
+    hear(node, merge("OLD", "NEW"))
+    node.work()
+    assert state(node, old) == ("held", "patient_merged")
+    node.answer(chest(PatientID="NEW", AccessionNumber="ACC1"))
+    assert {str(d.PatientID) for d in node.sent_dicom()} == {"NEW"}
+    node.rooms.database.dispose()

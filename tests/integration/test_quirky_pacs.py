@@ -47,7 +47,9 @@ def test_a_pacs_that_coerces_refuses_repeats_and_forwards(make_node: Callable[[d
         assert len(pacs.stored) == 1
 
         pacs.send_all_twice(node.port, node.ae_title, rejection_note(image, [image]))
-        story = node.wait_until(uid, lambda s: any(d["role"] == "withdrawal_note" and d["state"] == "dead" for d in s["deliveries"]))
+        story = node.wait_until(
+            uid, lambda s: any(d["role"] == "withdrawal_note" and d["state"] == "dead" for d in s["deliveries"])
+        )
         assert [run["state"] for run in story["runs"]] == ["withdrawn"]
         story = node.wait_until(uid, lambda s: s["state"] == "held")
         assert story["hold_reason"] == "images_rejected"

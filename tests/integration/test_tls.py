@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pydicom
 import pytest
 import sqlalchemy as sa
 
@@ -20,6 +22,7 @@ from dicom_node.core.delivery import Outcome
 from dicom_node.core.errors import TlsFailure
 from dicom_node.delivery.destinations import dicom_store
 from dicom_node.demo.peers import free_ports, listens, wait_for
+from dicom_node.network.association import open_association
 from dicom_node.reception.scp import Receiver, start
 from dicom_node.reception.settings import PeerSettings, ReceptionSettings, ReceptionTls
 from dicom_node.store import tables
@@ -206,17 +209,16 @@ def _shown(port: int, pki: Certificates) -> str:
         return str(parts["subject"][0][0][1])
 
 
-def test_a_renewed_certificate_is_used_by_the_next_association_and_an_open_one_goes_on(
-    node: Node, pki: Certificates, image: Path
-) -> None:
-    """The running receiver is not touched; half a renewal changes nothing and is told."""
+def test_a_renewed_certificate_is_used_by_the_next_association(node: Node, pki: Certificates, image: Path) -> None:
+    """The running receiver is not touched, and an open association goes on; half a renewal changes nothing and is told."""
     assert _shown(node.tls_port, pki) == "node"
-    context = pki.caller()
-    with socket.create_connection(("127.0.0.1", node.tls_port), timeout=10) as plain, context.wrap_socket(plain) as before:
+    place = {"host": "127.0.0.1", "port": node.tls_port, "called_ae": "AINODE", "calling_ae": "CT1", "timeout_seconds": 10}
+    echo = [("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]
+    with open_association(**place, contexts=echo, tls=pki.client_tls("peer")) as before:
         pki.issue("renewed")
         pki.exchange("node", "renewed")
         assert _shown(node.tls_port, pki) == "renewed"
-        before.sendall(b"\x01")  # still there
+        assert before.send_c_echo().Status == 0x0000
         pki.key("node").write_text("cut off")
         assert _shown(node.tls_port, pki) == "renewed"
         assert storescu(node.tls_port, image, *with_certificate(pki)).returncode == 0
@@ -224,6 +226,16 @@ def test_a_renewed_certificate_is_used_by_the_next_association_and_an_open_one_g
         "tls.files_renewed",
         "tls.files_unusable",
     ]
+
+
+def test_a_large_image_arrives_to_the_byte(node: Node, pki: Certificates, tmp_path: Path) -> None:
+    """Hundreds of PDUs through TLS records that begin and end elsewhere."""
+    path = tmp_path / "large.dcm"
+    pixels = np.random.default_rng(1).integers(0, 4096, 2500 * 3000, dtype="<u2").tobytes()
+    path.write_bytes(part10(radiograph(Rows=2500, Columns=3000, PixelData=pixels)))
+    assert storescu(node.tls_port, path, *with_certificate(pki)).returncode == 0
+    (kept,) = list((node.home / "store").rglob("*.dcm"))
+    assert pydicom.dcmread(kept).PixelData == pixels
 
 
 def test_an_authority_that_is_no_longer_trusted_is_out_at_once(node: Node, pki: Certificates, image: Path) -> None:

@@ -53,7 +53,9 @@ def texts(story: dict[str, Any]) -> str:
 def named(note: Dataset) -> set[str]:
     """Return the SOP Instance UIDs that a note names."""
     (study,) = note.CurrentRequestedProcedureEvidenceSequence
-    return {str(item.ReferencedSOPInstanceUID) for series in study.ReferencedSeriesSequence for item in series.ReferencedSOPSequence}
+    return {
+        str(item.ReferencedSOPInstanceUID) for series in study.ReferencedSeriesSequence for item in series.ReferencedSOPSequence
+    }
 
 
 @pytest.mark.parametrize("title", IOCM)
@@ -362,6 +364,11 @@ def test_a_late_image_replaces_in_place_and_withdraws_nothing(tmp_path: Path) ->
     assert not ROLES.intersection(node.sent())
     numbers = {line.split("|")[3] for text in node.sent_text(".hl7") for line in text.split("\r") if line.startswith("OBR")}
     assert len(numbers) == 1
+    second_message = [text for text in node.sent_text(".hl7") if "Result 2, replaces 1" in text]
+    assert len(second_message) == 1
+    assert {line.split("|")[11] for line in second_message[0].split("\r") if line.startswith("OBX")} <= {"P", "X"}
+    statuses = [e["resource"].get("status") for t in node.sent_text(".json") for e in json.loads(t)["entry"]]
+    assert set(statuses) <= {"partial", "preliminary", "active", "available", None}
     key = story["study_key"]
     assert withdraw_answers(node.rooms, key, Cause.WRONG_PATIENT) == 2
     node.work()
@@ -403,3 +410,30 @@ def test_the_command_withdraws(tmp_path: Path, capsys: pytest.CaptureFixture[str
         engine.close()
     assert main(["studies", "--home", str(home)]) == 0
     assert "Withdrawn. A person found that this result was addressed to the wrong patient." in capsys.readouterr().out
+
+
+def test_a_replacement_that_was_never_sent_does_not_keep_the_message_standing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Result 1 is at the RIS, result 2 still waits to be sent: both are withdrawn, so the RIS is told of result 1."""
+    node = InProcessNode(tmp_path, destination={"outputs": ["oru_message"]})
+    node.answer(chest("1", AcquisitionTime="100000"))
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "attempt_delivery", lambda *_, **__: Receipt(Outcome.RETRY, "Down.", in_doubt=False))
+        patch.setattr(delivery, "settle_delivery", lambda *_: None)
+        node.answer(chest("2", AcquisitionTime="100500"))
+    assert node.sent() == ["oru_message"]
+    assert withdraw_answers(node.rooms, artifact_study(node), Cause.WRONG_PATIENT) == 2
+    node.work()
+    assert node.sent() == ["oru_message", "withdrawal_message"]
+
+
+def test_a_person_also_stops_what_is_not_answered_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Withdrawn while the run waits: it is cancelled, and nothing is sent."""
+    node = InProcessNode(tmp_path, destination=FOUR)
+    node.receive(chest())
+    route(node, monkeypatch)
+    assert withdraw_answers(node.rooms, artifact_study(node), Cause.WRONG_PATIENT) == 1
+    node.work()
+    story = node.story(str(chest().StudyInstanceUID))
+    assert ([run["state"] for run in story["runs"]], node.sent()) == (["cancelled"], [])

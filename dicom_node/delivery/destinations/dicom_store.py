@@ -52,7 +52,7 @@ class Settings(ArchivingSettings):
         default=None, description="AE title that is asked to commit. Default: ae_title; some archives have another for it."
     )
     commitment_host: str | None = Field(default=None, description="Address that is asked to commit. Default: host.")
-    commitment_port: int | None = Field(default=None, ge=1, le=65535, description="TCP port that is asked to commit. Default: port.")
+    commitment_port: int | None = Field(default=None, ge=1, le=65535, description="Port that is asked to commit. Default: port.")
 
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:

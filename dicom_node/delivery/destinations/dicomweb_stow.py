@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import urllib.parse
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import httpx
@@ -14,11 +14,12 @@ from pydicom.dataset import Dataset
 
 from dicom_node.core.artifact import DICOM, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
-from dicom_node.core.errors import DimseFailure, HttpFailure, PeerError, PeerUnreachable
+from dicom_node.core.errors import DimseFailure, HttpFailure, PeerError
 from dicom_node.delivery.settings import ArchivingSettings
 from dicom_node.imaging.header import first_text, integer, sequence_items
 from dicom_node.network.dimse_status import status_meaning
-from dicom_node.network.https import HttpAccess, http_client, transport_failure
+from dicom_node.network.https import http_client, transport_failure
+from dicom_node.network.https_settings import HttpAccess
 
 MEDIA_TYPES = (DICOM,)
 
@@ -41,7 +42,14 @@ _CURES = {
 class Settings(ArchivingSettings, HttpAccess):
     """An archive that stores by STOW-RS."""
 
-    base_url: str = Field(description="Base URL, e.g. https://pacs.hospital.example/dicom-web. Never with a user or password in it.")
+    proof: Literal["answer", "query"] = Field(
+        default="answer",
+        description="What makes a result count as delivered: answer = the archive names it among those stored; query = found "
+        "in the archive afterwards. Default answer. DICOMweb has no storage commitment.",
+    )
+    base_url: str = Field(
+        description="Base URL, e.g. https://pacs.hospital.example/dicom-web. Never with a user or password in it."
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -56,7 +64,9 @@ class Settings(ArchivingSettings, HttpAccess):
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:
     """Store one object; delivered when the archive names it among those stored."""
-    boundary = "part-" + hashlib.sha256(artifact.data).hexdigest()[:40]  # of the content alone: the same attempt is the same request
+    boundary = (
+        "part-" + hashlib.sha256(artifact.data).hexdigest()[:40]
+    )  # of the content alone: the same attempt is the same request
     content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
     with _client(settings) as client:
         response = _asked(client, "POST", "studies", content=_message(boundary, artifact.data), content_type=content_type)
@@ -93,9 +103,6 @@ def _asked(client: httpx.Client, method: str, path: str, content: bytes | None =
     headers = {"Content-Type": content_type} if content_type else {}
     try:
         return client.request(method, path, content=content, headers=headers)
-    except httpx.ConnectError as error:
-        failure = transport_failure(error, "The archive")
-        raise failure if not isinstance(failure, TimeoutError) else PeerUnreachable(str(failure)) from error
     except httpx.HTTPError as error:
         raise transport_failure(error, "The archive") from error
 

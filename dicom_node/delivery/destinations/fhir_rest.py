@@ -23,7 +23,8 @@ from dicom_node.delivery.fhir_update import (
     withdrawn,
 )
 from dicom_node.delivery.settings import DestinationSettings
-from dicom_node.network.https import HttpAccess, http_client, transport_failure
+from dicom_node.network.https import http_client, transport_failure
+from dicom_node.network.https_settings import HttpAccess
 
 MEDIA_TYPES = (FHIR,)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
-from dicom_node.core.errors import PeerError
+from dicom_node.core.errors import PeerError, PeerUnreachable
 from dicom_node.delivery.settings import DestinationSettings
 
 MEDIA_TYPES = (DICOM, FHIR, HL7)
@@ -28,7 +28,7 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
     unfinished = folder / f".{final.name}.part"
     try:
         if not settings.path.is_dir():  # a share that is not mounted must not be filled as a plain folder
-            raise PeerError("The folder does not exist, or its share is not mounted.")
+            raise PeerUnreachable("The folder does not exist, or its share is not mounted.")
         folder.mkdir(exist_ok=True)
         with unfinished.open("wb") as handle:
             handle.write(artifact.data)

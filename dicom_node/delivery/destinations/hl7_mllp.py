@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dicom_node.core.artifact import HL7, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
-from dicom_node.core.errors import Hl7Nack, PeerError, PeerTimeout
+from dicom_node.core.errors import Hl7Nack, PeerError, PeerTimeout, PeerUnreachable
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.network.tls import current_context
 from dicom_node.network.tls_settings import ClientTls
@@ -47,6 +47,8 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
         raise tls_failure(error, whose="The receiver") from error
     except TimeoutError as error:
         raise PeerTimeout("The receiver did not acknowledge the message in time.") from error
+    except (ConnectionRefusedError, socket.gaierror) as error:
+        raise PeerUnreachable(f"The receiver cannot be reached at {settings.host}:{settings.port}.") from error
     except OSError as error:
         raise PeerTimeout(
             f"The connection to {settings.host}:{settings.port} broke before the acknowledgement ({type(error).__name__})."

@@ -1,7 +1,7 @@
 """The named steps at which a fault can be injected. Standard library only: every process of the node imports this first.
 
 A step is a function of ours (``call``), or what it does to a file below the node's home (``open``, ``write``, ``sync``, ``rename``,
-``make``), which holds however the function is called that does it. ``test_points.py`` says when one of them is gone.
+``make``, ``remove``), which holds however the function is called that does it. ``test_points.py`` says when one of them is gone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ POINTS: dict[str, Point] = {
     "file renamed": Point("rename", f"{_STORE}.dcm"),
     "folder synced": Point("sync", "*/store/??/st_??????????"),
     # reception: the row and the answer
+    "row shared": Point("call", "dicom_node.reception.group_commit:GroupCommit.write"),
+    "answer sent": Point("call", "dicom_node.reception.byte_stream:ByteStream.send"),
+    "message kept": Point("call", "dicom_node.orders.repository:keep_message"),
     "row written": Point("call", "dicom_node.studies.step:record_arrival"),
     # the database, in any process; a fault says in which
     "statement executed": Point("call", "sqlalchemy.engine.default:DefaultDialect.do_execute"),
@@ -54,6 +57,15 @@ POINTS: dict[str, Point] = {
     "run finished": Point("call", "dicom_node.inference.repository:finish_run"),
     "attempt made": Point("call", "dicom_node.delivery.step:attempt_delivery"),
     "attempt settled": Point("call", "dicom_node.delivery.step:settle_delivery"),
+    "commitment asked": Point("call", "dicom_node.delivery.commitment_scu:ask"),
+    "commitment recorded": Point("call", "dicom_node.delivery.commitment_repository:insert"),
+    "commitment reported": Point("call", "dicom_node.delivery.commitment_repository:update"),
+    # taken back, deleted
+    "result withdrawn": Point("call", "dicom_node.inference.repository:withdraw_run"),
+    "withdrawal built": Point("call", "dicom_node.results.withdrawal:build_withdrawal"),
+    "withdrawal planned": Point("call", "dicom_node.delivery.withdraw:plan_withdrawal"),
+    "objects marked": Point("call", "dicom_node.studies.retention:_mark"),
+    "object removed": Point("remove", f"{_STORE}.dcm"),
     # what every role writes by itself
     "heartbeat written": Point("write", "*/state/*"),
 }

@@ -83,11 +83,11 @@ def visit(name: str, when: str) -> None:
     finally:
         _here.busy = False
     for fault in due:
-        act(fault["do"])
+        act(fault["do"], name)
 
 
-def act(what: str) -> None:
-    """Let it happen."""
+def act(what: str, name: str) -> None:
+    """Let it happen at the step ``name``."""
     if what == "kill":  # a power cut: the supervisor and all roles
         os.killpg(os.getpgrp(), signal.SIGKILL)
         time.sleep(60)
@@ -99,22 +99,28 @@ def act(what: str) -> None:
     if what == "input/output error":
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     if what == "database full":
-        raise database_error()
+        raise database_error(name)
     if what == "defect":
         raise RuntimeError("injected")
     if what.startswith("sleep "):
         time.sleep(float(what.removeprefix("sleep ")))
 
 
-def database_error() -> Exception:
-    """Return what the driver in use raises when its disk is full; SQLAlchemy then wraps it as it wraps real ones."""
+def database_error(name: str) -> Exception:
+    """Return what the driver in use raises when its disk is full; at a step of ours, wrapped as SQLAlchemy wraps it."""
     if "psycopg" in sys.modules:
         import psycopg
 
-        return psycopg.errors.DiskFull("could not extend file: No space left on device")
-    import sqlite3
+        error: Exception = psycopg.errors.DiskFull("could not extend file: No space left on device")
+    else:
+        import sqlite3
 
-    return sqlite3.OperationalError("database or disk is full")
+        error = sqlite3.OperationalError("database or disk is full")
+    if name in ("statement executed", "transaction committed"):
+        return error
+    import sqlalchemy as sa
+
+    return sa.exc.OperationalError("injected", None, error)
 
 
 # ---------------------------------------------------------------- functions of ours
@@ -135,7 +141,7 @@ def wrap_function(owner: Any, attribute: str, name: str) -> None:
 
 
 class Wrapping:
-    """Finds modules as Python does; those with named steps are wrapped right after they ran, before anybody takes a name from them."""
+    """Finds modules as Python does; those with named steps are wrapped right after they ran."""
 
     def __init__(self, steps: dict[str, list[tuple[str, str]]]) -> None:
         self._steps = steps
@@ -201,6 +207,7 @@ def watch_files(points: dict[str, tuple[str, str]]) -> None:
     for function in ("rename", "replace"):
         setattr(os, function, around("rename", getattr(os, function), second))
     os.mkdir = around("make", os.mkdir, first)
+    os.unlink = os.remove = around("remove", os.unlink, first)
 
     class Watched:
         """A file that was opened by name: its writes are steps too."""

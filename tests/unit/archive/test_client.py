@@ -124,7 +124,9 @@ def test_an_unknown_move_destination_is_told_in_words() -> None:
         assert (destination.strip(), identifier.QueryRetrieveLevel, identifier.SOPInstanceUID) == ("AINODE", "IMAGE", "1.2.3.4.1.1")
 
 
-@pytest.mark.parametrize(("status", "text"), [(0xA702, "out of resources"), (0xC123, "unable"), (0x0122, "query"), (0x9999, "0x9999")])
+@pytest.mark.parametrize(
+    ("status", "text"), [(0xA702, "out of resources"), (0xC123, "unable"), (0x0122, "query"), (0x9999, "0x9999")]
+)
 def test_statuses_are_words(status: int, text: str) -> None:
     """Every status has words; those that a person must mend are permanent."""
     assert text in words(status)

@@ -12,6 +12,8 @@ from dicom_node.config.certificates import seconds_to_expiry
 from dicom_node.config.load import parse_settings
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.errors import ConfigError
+from dicom_node.store.connect import default_url, open_database
+from dicom_node.web.metrics import render_metrics
 from tests.factories.certificates import Certificates, certificates
 
 NODE = """\
@@ -75,6 +77,15 @@ def test_monitoring_gets_a_number_for_each(pki: Certificates) -> None:
     assert left["destinations.pacs.tls.ca"] > 86400 * 3000
     pki.pem("ca").unlink()
     assert seconds_to_expiry(settings(pki))["destinations.pacs.tls.ca"] == 0.0
+
+
+def test_the_number_is_among_the_metrics(tmp_path: Path) -> None:
+    """One gauge, a label for each use."""
+    database = open_database(default_url(tmp_path))
+    text = render_metrics(database, {}, (), {"reception.tls.certificate": 86400.0, "destinations.pacs.tls.ca": -5.0}).decode()
+    database.dispose()
+    assert 'dicom_node_certificate_expiry_seconds{use="reception.tls.certificate"} 86400.0' in text
+    assert 'dicom_node_certificate_expiry_seconds{use="destinations.pacs.tls.ca"} -5.0' in text
 
 
 @pytest.mark.parametrize(

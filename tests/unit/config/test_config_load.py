@@ -355,3 +355,10 @@ def test_any_text_is_settings_or_config_error(text: str) -> None:
     """No text raises anything but ConfigError."""
     with pytest.raises(ConfigError):
         parse_settings(text)
+
+
+def test_the_port_for_messages_is_its_own() -> None:
+    """HL7 cannot have the port of reception or the pages."""
+    text = "site: {timezone: UTC}\norders: {listener: {port: 11112, peers: 10.0.0.1}}"
+    with pytest.raises(ConfigError, match=r"orders\.listener\.port: port 11112 is already that of reception"):
+        parse_settings(text)

@@ -43,16 +43,16 @@ def test_a_failed_object_without_a_reason_failed_in_processing() -> None:
 def test_a_request_that_lacks_something_is_refused(spoil: str) -> None:
     data = commitment.request_dataset("2.25.1", [(SC, "1.2.3")])
     delattr(data, spoil)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"missing|names no object"):
         commitment.read_request(data)
 
 
 def test_a_uid_that_is_none_is_refused() -> None:
     data = commitment.request_dataset("2.25.1", [(SC, "1.2.3")])
     data.ReferencedSOPSequence[0].ReferencedSOPInstanceUID = "../../etc"
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not a UID"):
         commitment.read_request(data)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not a UID"):
         commitment.read_report(Dataset())
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -34,14 +34,14 @@ def fake_judge(connection: sa.Connection, objects: Sequence[tuple[str, str]]) ->
 class Node:
     """Our port, with one modality that is told on an association of its own, one on the same, and one that may not ask."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, path: Literal["fast", "plain"]) -> None:
         self.database = open_database(default_url(home))
         self.modalities = {"CT1": Modality("CT1", "127.0.0.1", port), "CT2": Modality("CT2", "", None)}
         take = commitment_scp.report_taker(self.database, {}, lambda *_: None)
         handlers = commitment_scp.handlers(self.database, self.modalities, fake_judge, take)
         peers = tuple(PeerSettings(ae_title=title) for title in ("CT1", "CT2", "CT3"))
         self.receiver = scp.start(
-            ReceptionSettings(host="127.0.0.1", port=0, peers=peers),
+            ReceptionSettings(host="127.0.0.1", port=0, peers=peers, path=path),
             home=home,
             database=self.database,
             record=lambda *_, **__: True,
@@ -98,9 +98,10 @@ def modality() -> Iterator[Reports]:
         yield reports
 
 
-@pytest.fixture
-def node(tmp_path: Path, modality: Reports) -> Iterator[Node]:
-    made = Node(tmp_path, modality.port)
+@pytest.fixture(params=["fast", "plain"])
+def node(request: pytest.FixtureRequest, tmp_path: Path, modality: Reports) -> Iterator[Node]:
+    """Both ways of reading objects carry the service."""
+    made = Node(tmp_path, modality.port, request.param)
     yield made
     made.close()
 

@@ -18,11 +18,14 @@ from pydantic import ValidationError
 
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.delivery import Outcome
-from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout
+from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout, TlsFailure
 from dicom_node.delivery.destinations import fhir_rest
+from dicom_node.network import https
 from dicom_node.results.outputs import diagnostic_report
+from tests.factories.certificates import certificates
 from tests.factories.deliverables import context, refused, request
 from tests.factories.quirky_peers import http_peer
+from tests.factories.token_server import SECRET, token_server
 
 EMPTY = {"resourceType": "Bundle", "type": "searchset"}
 
@@ -240,3 +243,70 @@ def test_an_artifact_is_a_fhir_transaction() -> None:
     """What is sent has the media type that the destination carries."""
     assert report().media_type == FHIR
     assert fhir_rest.MEDIA_TYPES == (FHIR,)
+
+
+def test_a_report_goes_by_https_with_a_fetched_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Mutual TLS with the FHIR server, a token of the authorization server, and another one when it is not taken any more."""
+    monkeypatch.setattr(https, "_tokens", https._Tokens())
+    pki = certificates(tmp_path)
+    (tmp_path / "secret").write_text(SECRET)
+    made, memory = _load("fhir_recorder").make_server()
+    seen: list[str] = []
+    plain = made.RequestHandlerClass
+
+    class Guarded(plain):  # type: ignore[misc, valid-type]
+        def parse_request(self) -> bool:
+            if not super().parse_request():
+                return False
+            seen.append(self.headers.get("Authorization", ""))
+            if seen[-1].removeprefix("Bearer ") in tokens.good_tokens:
+                return True
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_error(401)
+            return False
+
+    made.RequestHandlerClass = Guarded
+    made.handle_error = lambda *_: None
+    made.socket = pki.listener().wrap_socket(made.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        with token_server(pki.listener()) as tokens:
+            place = fhir_rest.Settings(
+                kind="fhir_rest",
+                base_url=f"https://localhost:{made.server_address[1]}",
+                timeout_seconds=5,
+                tls={"ca": pki.pem("ca"), "certificate": pki.pem("node"), "private_key": pki.key("node")},
+                oauth2={"token_url": f"{tokens.url}/token", "client_id": "node", "client_secret_file": tmp_path / "secret"},
+            )
+            assert fhir_rest.check(place, ()) == []
+            assert fhir_rest.send(report(), place).outcome is Outcome.DELIVERED
+            tokens.good_tokens.clear()
+            assert fhir_rest.send(report(2), place).outcome is Outcome.DELIVERED
+            assert tokens.tokens_given == ["token-0", "token-1"]
+            tokens.token_answer = (401, {"error": "invalid_client"})
+            tokens.good_tokens.clear()
+            with pytest.raises(HttpFailure, match="gave no token") as caught:
+                fhir_rest.send(report(3), place)
+            assert caught.value.temporary
+    finally:
+        made.shutdown()
+        made.server_close()
+    assert len(memory.transactions) == 2
+    assert all(header.startswith("Bearer token-") for header in seen)
+    assert SECRET not in capsys.readouterr().out
+
+
+def test_a_server_with_another_name_or_authority_gets_no_report(tmp_path: Path) -> None:
+    """The name in the URL must be in the certificate; without a private authority the machine's own decide."""
+    pki = certificates(tmp_path)
+    pki.issue("other_name")
+    with token_server(pki.listener("other_name", wants_certificate=False)) as server:
+        place = fhir_rest.Settings(kind="fhir_rest", base_url=server.url, timeout_seconds=5, tls={"ca": pki.pem("ca")})
+        with pytest.raises(TlsFailure, match="another name"):
+            fhir_rest.send(report(), place)
+        with pytest.raises(TlsFailure, match="not trusted here"):
+            fhir_rest.send(report(), fhir_rest.Settings(kind="fhir_rest", base_url=server.url, timeout_seconds=5))
+    assert server.authorizations == []

@@ -12,6 +12,7 @@ from dicom_node.delivery.fhir_update import (
     fitted,
     not_written,
     searches,
+    withdrawn,
     written_by_us,
 )
 
@@ -103,3 +104,33 @@ def test_a_failed_entry_inside_a_successful_answer_is_noticed(statuses: list[str
     """Success is what every entry says; a create that found somebody else's resource is none."""
     sent = fitted(bundle(), {0: []}) or {}
     assert len(not_written(sent, {"entry": [{"response": {"status": status}} for status in statuses]})) == problems
+
+
+def test_a_withdrawal_creates_nothing() -> None:
+    """A server that holds nothing of the result is left alone."""
+    assert withdrawn(bundle("entered-in-error"), {0: []}) is None
+
+
+def test_a_withdrawal_leaves_out_what_the_server_does_not_hold() -> None:
+    """An observation that somebody deleted is neither made again nor referred to."""
+    sent = fitted(bundle(), {0: []})
+    assert sent is not None
+    note = bundle("entered-in-error")
+    gone = {"resourceType": "Observation", "status": "entered-in-error"}
+    note["entry"].append(
+        {"fullUrl": "urn:uuid:2", "resource": gone, "request": {"method": "PUT", "url": "Observation?identifier=c|d"}}
+    )
+    made = withdrawn(note, {0: [stored(sent)], 1: []})
+    assert made is not None
+    (entry,) = made["entry"]
+    assert entry["request"] == {"method": "PUT", "url": "DiagnosticReport/42", "ifMatch": 'W/"7"'}
+    assert entry["resource"]["status"] == "entered-in-error"
+    assert "result" not in entry["resource"]
+
+
+def test_a_withdrawal_never_overwrites_a_persons_version() -> None:
+    """It is feedback first."""
+    sent = fitted(bundle(), {0: []})
+    assert sent is not None
+    with pytest.raises(ChangedBySomebodyElse):
+        withdrawn(bundle("entered-in-error"), {0: [stored(sent, status="final")]})

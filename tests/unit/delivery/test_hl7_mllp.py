@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from typing import Any
 import pytest
 
 from dicom_node.core.delivery import Outcome
-from dicom_node.core.errors import Hl7Nack, PeerError, PeerTimeout
+from dicom_node.core.errors import Hl7Nack, PeerError, PeerTimeout, TlsFailure
 from dicom_node.delivery.destinations import hl7_mllp
+from dicom_node.network.tls_settings import ClientTls
+from tests.factories.certificates import certificates
 from tests.factories.deliverables import artifact
 
 
@@ -106,3 +109,65 @@ def test_check_says_whether_the_receiver_can_be_reached() -> None:
         assert hl7_mllp.check(settings(port), ()) == []
     assert ris.messages == []
     assert hl7_mllp.check(settings(port), ()) != []
+
+
+# ---------------------------------------------------------------- TLS
+
+
+@contextmanager
+def tls_peer(context: ssl.SSLContext) -> Iterator[Any]:
+    """A RIS that wants TLS; its handshakes happen in the connections' threads."""
+    with mllp_peer.MllpPeer(0, "AA") as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        server.handle_error = lambda *_: None
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+
+
+def tls_settings(port: int, tls: ClientTls) -> hl7_mllp.Settings:
+    return hl7_mllp.Settings(kind="hl7_mllp", host="127.0.0.1", port=port, timeout_seconds=5, tls=tls)
+
+
+def test_a_message_goes_by_mutual_tls(tmp_path: Path) -> None:
+    """Both sides show a certificate; the name is asked for where it is set."""
+    pki = certificates(tmp_path)
+    with tls_peer(pki.listener()) as ris:
+        place = tls_settings(ris.server_address[1], pki.client_tls(server_name="localhost"))
+        assert hl7_mllp.send(artifact("oru_message"), place).outcome is Outcome.DELIVERED
+        assert hl7_mllp.check(place, ()) == []
+    assert ris.messages == [artifact("oru_message").data]
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "name", "code"),
+    [
+        ("node", "stranger", None, "unknown_ca"),
+        ("node", "expired", None, "expired"),
+        ("node", "peer", "ris.hospital.example", "wrong_name"),
+        ("stranger", "peer", None, "refused_by_peer"),
+        (None, "peer", None, "refused_by_peer"),
+    ],
+)
+def test_no_message_goes_when_one_side_does_not_believe_the_other(
+    tmp_path: Path, own: str | None, theirs: str, name: str | None, code: str
+) -> None:
+    """It is tried again later, and the sentence says whose certificate it is."""
+    pki = certificates(tmp_path)
+    with tls_peer(pki.listener(theirs)) as ris, pytest.raises(TlsFailure) as caught:
+        hl7_mllp.send(artifact("oru_message"), tls_settings(ris.server_address[1], pki.client_tls(own, server_name=name)))
+    assert caught.value.code in (code, "closed" if code == "refused_by_peer" else code)
+    assert caught.value.temporary
+    assert ris.messages == []
+
+
+def test_a_receiver_without_tls_is_told_as_such(tmp_path: Path) -> None:
+    """No message leaves in plain text because of it."""
+    pki = certificates(tmp_path)
+    with peer("AA") as ris:
+        place = tls_settings(ris.server_address[1], pki.client_tls()).model_copy(update={"timeout_seconds": 1.0})
+        with pytest.raises(TlsFailure):
+            hl7_mllp.send(artifact("oru_message"), place)
+        assert len(hl7_mllp.check(place, ())) == 1
+    assert not any(artifact("oru_message").data in message for message in ris.messages)

@@ -30,6 +30,7 @@ class Node:
     """Two results of one study that were sent to ``pacs``, and a clock that can be put forward."""
 
     def __init__(self, home: Path, port: int, **settings: Any) -> None:
+        home.mkdir(exist_ok=True)
         self.database = open_database(default_url(home))
         self.again: list[tuple[Any, ...]] = []
         self.archive: set[str] | Exception | None = None
@@ -263,6 +264,22 @@ def test_a_pacs_that_is_down_costs_no_try(tmp_path: Path) -> None:
     assert [(row.state, row.proof_attempt) for row in node.rows()] == [("sent", 0), ("sent", 0)]
     assert "cannot be asked for now" in node.rows()[0].proof_detail
     assert {row.state for row in node.transactions()} == {"undeliverable"}
+    assert sum("cannot be asked for now" in line for line in node.story()) == 1, "told once"
+
+
+def test_out_of_patience_the_second_choice_is_taken(tmp_path: Path) -> None:
+    """A PACS that never answers the request is not waited for until the end of days."""
+    with committing_pacs() as pacs:
+        port = pacs.port
+    node = made(tmp_path, port, archive="main", timeout_seconds=0.5)
+    node.archive = {SR_UID, SC_UID}
+    node.prove()
+    assert set(node.states().values()) == {SENT}
+    with node.database.begin() as connection:
+        connection.execute(sa.update(tables.delivery).values(done_utc=time.time() - 73 * 3600))
+    node.later()
+    node.prove()
+    assert set(node.states().values()) == {(DeliveryState.DONE, Proof.QUERY)}
 
 
 def test_proof_by_query_finds_it_or_sends_it_again_and_parks_at_last(tmp_path: Path) -> None:
@@ -314,6 +331,28 @@ def test_check_says_what_a_pacs_offers_and_what_is_not_used(tmp_path: Path, pacs
         assert "second choice" in dicom_store.notes(fallback)[0]
 
 
+def test_what_was_withdrawn_or_whose_destination_is_gone_is_not_sent_again(tmp_path: Path, pacs: CommittingPacs) -> None:
+    """A PACS that removes a withdrawn result says "no such instance": right so."""
+    pacs.failures = {SR_UID: commitment.NO_SUCH_INSTANCE}
+    node = made(tmp_path, pacs.port)
+    with node.database.begin() as connection:
+        connection.execute(sa.update(tables.run).values(state="withdrawn"))
+    node.prove()
+    assert node.states() == {SR_UID: (DeliveryState.CANCELLED, Proof.NONE), SC_UID: COMMITTED}
+    assert node.again == []
+
+
+def test_a_setting_that_was_changed_or_removed_leaves_nothing_open(tmp_path: Path, pacs: CommittingPacs) -> None:
+    node = made(tmp_path, pacs.port)
+    assert proving.close_gone(node.database, {"pacs"}) == 0
+    node.settings = node.settings.model_copy(update={"proof": "answer"})
+    node.prove()
+    assert set(node.states().values()) == {(DeliveryState.DONE, Proof.ANSWER)}
+    other = made(tmp_path / "other", pacs.port)
+    assert proving.close_gone(other.database, ()) == 2
+    assert set(other.states().values()) == {(DeliveryState.DEAD, Proof.NONE)}
+
+
 class _Event:
     """An N-EVENT-REPORT as pynetdicom hands it on."""
 
@@ -330,5 +369,3 @@ def test_reports_that_cannot_be_read_are_answered(tmp_path: Path, pacs: Committi
     node = made(tmp_path, pacs.port)
     assert int(node.take(_Event(3, None)).Status) == 0x0113
     assert int(node.take(_Event(1, None)).Status) == 0x0115
-
-

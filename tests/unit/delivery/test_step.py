@@ -133,6 +133,24 @@ def test_a_temporary_failure_is_tried_again_later(node: Node) -> None:
     assert 4 <= node.queue[-1][4] <= 5
 
 
+def test_an_attempt_waits_no_longer_because_the_clock_was_set_back(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour back: the attempt is made now, not in an hour; a wait that is as long as it should be is left alone."""
+    node.plan()
+    node.settle(Receipt(Outcome.RETRY, "Down."))
+    waiting = node.rows()[0].delivery_id
+
+    def sweep() -> int:
+        with node.database.begin() as connection:
+            return step.resubmit_lost(connection, {waiting}, node.submit)
+
+    assert sweep() == 0
+    real = time.time
+    monkeypatch.setattr(step.time, "time", lambda: real() - 3600)
+    assert sweep() == 1
+    assert node.queue[-1][1:] == (3, "pacs", node.queue[0][3], 0.0)
+    assert sweep() == 0
+
+
 def test_a_destination_that_is_down_for_days_makes_one_line_in_the_story(node: Node) -> None:
     """Equal failures are told once; another failure is told anew."""
     node.plan()

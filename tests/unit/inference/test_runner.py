@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dicom_node import plugins
-from dicom_node.core.errors import BundleError, PipelineError, StoreError
+from dicom_node.core.errors import BundleError, DeviceError, PipelineError, StoreError
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
+from dicom_node.inference.child import Answer, WarmUp
 from dicom_node.inference.findings_store import has_findings, load_findings
 from dicom_node.inference.runner import PipelineJob, PipelineProcess, run_pipeline
 
@@ -22,6 +23,7 @@ STUDY = Study("st_x", "1.4", (IMAGE,))
 #: A pipeline that does what its policy says.
 PIPELINE = """
 import os, time
+from pathlib import Path
 from pydantic import BaseModel
 from dicom_node.core.errors import PixelDataError
 from dicom_node.core.findings import Findings
@@ -32,12 +34,33 @@ NEEDS = ("nothing",)
 class Settings(BaseModel):
     pass
 
+def warm(bundles, settings):
+    if "gpu" in bundles:
+        raise type("DeviceUnavailable", (BundleError,), {})("the GPU was asked for and is not there")
+    return ("cpu",)
+
+def meet(study, policy):
+    # waits until another job is in this child, then dies if it is the one that shall
+    here = Path(policy.partition(":")[2])
+    (here / study.study_key).touch()
+    end = time.monotonic() + 5
+    while len(list(here.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    if study.study_key == "st_dies":
+        os._exit(11)
+    time.sleep(0.3)
+    return Findings(pipeline="obedient", read=("1.2.1",), headline=str(os.getpid()))
+
 def select_images(study, settings):
     raise NotImplementedError
 
 def run(study, selection, bundles, policy, settings):
     if policy == "die":
         os._exit(11)
+    if policy == "gpu":
+        raise type("DeviceUnavailable", (BundleError,), {})("the GPU was asked for and is not there")
+    if policy.startswith("meet"):
+        return meet(study, policy)
     if policy == "hang":
         time.sleep(60)
     if policy == "defect":
@@ -132,3 +155,65 @@ def test_a_disk_that_takes_no_findings_is_no_failure_of_the_pipeline(process: Pi
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="cannot be written"):
         process.run(job(tmp_path / "file" / "r", "fine"), 60)
+
+
+def test_a_gpu_that_is_not_there_keeps_runs_waiting_and_is_told_at_the_start(process: PipelineProcess, tmp_path: Path) -> None:
+    """The warm-up tells it, jobs are refused for now with the reason and without findings, and nothing runs instead."""
+    told: list[Answer] = []
+    heard = threading.Event()
+
+    def hear(answer: Answer) -> None:
+        told.append(answer)
+        heard.set()
+
+    process.warm(WarmUp({"obedient": ({"gpu": tmp_path}, {})}), hear)
+    assert heard.wait(60)
+    assert (told[0].kind, told[0].text) == ("device", "the GPU was asked for and is not there")
+    assert process.device_problem == told[0].text
+    with pytest.raises(DeviceError, match="GPU"):
+        process.run(job(tmp_path / "r", "fine"), 60)
+    assert not has_findings(tmp_path / "r")
+
+
+def test_a_gpu_that_is_lost_in_a_job_is_no_verdict_about_the_images(process: PipelineProcess, tmp_path: Path) -> None:
+    """A network that cannot be loaded on its device is a DeviceError, not a refusal."""
+    with pytest.raises(DeviceError, match="GPU"):
+        process.run(job(tmp_path / "r", "gpu"), 60)
+    assert process.device_problem
+
+
+def test_the_warm_up_says_which_device_is_used(process: PipelineProcess, tmp_path: Path) -> None:
+    """The answer names it, and jobs run afterwards in the same child."""
+    told: list[Answer] = []
+    heard = threading.Event()
+    process.warm(WarmUp({"obedient": ({"any": tmp_path}, {})}), lambda answer: (told.append(answer), heard.set())[0])
+    assert heard.wait(60)
+    assert (told[0].kind, told[0].text) == ("warm", "cpu")
+    assert process.run(job(tmp_path / "r", "fine"), 60) == 0.0
+    assert process.device_problem == ""
+
+
+def test_jobs_at_once_share_a_child_and_none_is_blamed_for_the_death_of_another(process: PipelineProcess, tmp_path: Path) -> None:
+    """Two jobs meet in one child; one kills it. It alone fails; the other is run again by itself and has its findings."""
+    both = PipelineProcess(concurrency=2)
+    (tmp_path / "here").mkdir()
+    outcome: dict[str, object] = {}
+
+    def run(key: str) -> None:
+        study = Study(key, "1.4", (IMAGE,))
+        one = PipelineJob("obedient", study, Selection((IMAGE,)), {}, f"meet:{tmp_path / 'here'}", tmp_path / key)
+        try:
+            outcome[key] = both.run(one, 60)
+        except PipelineError as error:
+            outcome[key] = str(error)
+
+    threads = [threading.Thread(target=run, args=(key,)) for key in ("st_dies", "st_lives")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    both.close()
+    assert "died" in str(outcome["st_dies"])
+    assert outcome["st_lives"] == 0.0
+    assert has_findings(tmp_path / "st_lives")
+    assert not has_findings(tmp_path / "st_dies")

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import json
-import ssl
 import threading
-import urllib.parse
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,77 +12,11 @@ from pydantic import ValidationError
 
 from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout, TlsFailure
 from dicom_node.network import https
-from dicom_node.network.https import HttpAccess, OAuth2Settings, http_client, transport_failure
+from dicom_node.network.https import http_client, transport_failure
+from dicom_node.network.https_settings import HttpAccess, OAuth2Settings
 from dicom_node.network.tls_settings import HttpsTls
 from tests.factories.certificates import Certificates
-
-SECRET = "s3cret/with+signs"
-
-
-class Server:
-    """An authorization server at /token and a resource at every other path; both remember what they were asked."""
-
-    def __init__(self) -> None:
-        self.tokens_given: list[str] = []
-        self.forms: list[dict[str, list[str]]] = []
-        self.authorizations: list[str] = []
-        self.good_tokens: set[str] = set()
-        self.token_answer: tuple[int, Any] | None = None
-        self.lifetime = 3600
-        self.url = ""
-
-    def give_token(self, body: bytes, authorization: str) -> tuple[int, Any]:
-        form = urllib.parse.parse_qs(body.decode())
-        self.forms.append(form)
-        if self.token_answer is not None:
-            return self.token_answer
-        basic = base64.b64encode(f"node:{SECRET}".encode()).decode()
-        by_form = form.get("client_id") == ["node"] and form.get("client_secret") == [SECRET]
-        if authorization != f"Basic {basic}" and not by_form:
-            return 401, {"error": "invalid_client", "error_description": "no such client: node"}
-        token = f"token-{len(self.tokens_given)}"
-        self.tokens_given.append(token)
-        self.good_tokens = {token}
-        return 200, {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime}
-
-    def resource(self, authorization: str) -> tuple[int, Any]:
-        self.authorizations.append(authorization)
-        good = authorization.removeprefix("Bearer ") in self.good_tokens
-        return (200, {"fine": True}) if good else (401, {"error": "invalid_token"})
-
-
-@contextlib.contextmanager
-def serving(context: ssl.SSLContext | None = None) -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            said = self.headers.get("Authorization", "")
-            status, told = state.give_token(body, said) if self.path == "/token" else state.resource(said)
-            data = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    state.url = f"{'https' if context else 'http'}://localhost:{server.server_address[1]}"
-    try:
-        yield state
-    finally:
-        server.shutdown()
-        server.server_close()
+from tests.factories.token_server import SECRET, TokenServer, token_server
 
 
 @pytest.fixture(autouse=True)
@@ -104,12 +31,12 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
-def oauth2(server: Server, secret: Path, **changes: Any) -> OAuth2Settings:
+def oauth2(server: TokenServer, secret: Path, **changes: Any) -> OAuth2Settings:
     values = {"token_url": f"{server.url}/token", "client_id": "node", "client_secret_file": secret, **changes}
     return OAuth2Settings(**values)
 
 
-def ask(access: HttpAccess, server: Server, path: str = "/r4/metadata") -> int:
+def ask(access: HttpAccess, server: TokenServer, path: str = "/r4/metadata") -> int:
     with http_client(access, server.url, {}, 5) as client:
         try:
             return client.get(path).status_code
@@ -119,7 +46,7 @@ def ask(access: HttpAccess, server: Server, path: str = "/r4/metadata") -> int:
 
 def test_a_token_is_fetched_once_and_used_for_many_requests(pki: Certificates, secret: Path) -> None:
     """Over https, with this node's certificate, both at the authorization server and at the resource."""
-    with serving(pki.listener()) as server:
+    with token_server(pki.listener()) as server:
         tls = HttpsTls(ca=pki.pem("ca"), certificate=pki.pem("node"), private_key=pki.key("node"))
         access = HttpAccess(oauth2=oauth2(server, secret, scope="system/*.write"), tls=tls)
         assert [ask(access, server) for _ in range(3)] == [200, 200, 200]
@@ -132,7 +59,7 @@ def test_the_secret_may_stand_in_the_form_or_in_the_environment(
 ) -> None:
     """Some authorization servers do not know HTTP Basic."""
     monkeypatch.setenv("NODE_SECRET", SECRET)
-    with serving() as server:
+    with token_server() as server:
         settings = oauth2(server, secret, client_secret_file=None, client_secret_env="NODE_SECRET", secret_in_body=True)
         assert ask(HttpAccess(oauth2=settings), server) == 200
     assert server.forms[0]["client_secret"] == [SECRET]
@@ -140,7 +67,7 @@ def test_the_secret_may_stand_in_the_form_or_in_the_environment(
 
 def test_a_token_that_is_not_taken_any_more_is_fetched_anew_once(secret: Path) -> None:
     """The server was restarted and forgot its tokens; a server that takes none is not asked for ever."""
-    with serving() as server:
+    with token_server() as server:
         access = HttpAccess(oauth2=oauth2(server, secret))
         assert ask(access, server) == 200
         server.good_tokens.clear()
@@ -156,7 +83,7 @@ def test_a_token_that_ends_is_renewed_before_it_does(secret: Path, monkeypatch: 
     """Half a minute early, so that none ends on the way."""
     now = [1000.0]
     monkeypatch.setattr(https.time, "monotonic", lambda: now[0])
-    with serving() as server:
+    with token_server() as server:
         server.lifetime = 300
         access = HttpAccess(oauth2=oauth2(server, secret))
         ask(access, server)
@@ -170,7 +97,7 @@ def test_a_token_that_ends_is_renewed_before_it_does(secret: Path, monkeypatch: 
 
 def test_attempts_at_once_share_one_fetch(secret: Path) -> None:
     """Twenty deliveries that start together do not storm the authorization server."""
-    with serving() as server:
+    with token_server() as server:
         access = HttpAccess(oauth2=oauth2(server, secret))
         threads = [threading.Thread(target=ask, args=(access, server)) for _ in range(8)]
         for thread in threads:
@@ -198,7 +125,7 @@ def test_attempts_at_once_share_one_fetch(secret: Path) -> None:
 )
 def test_an_authorization_server_that_gives_none_is_temporary_and_told(secret: Path, answer: tuple[int, Any], said: str) -> None:
     """Its own free text is not repeated; the result waits."""
-    with serving() as server:
+    with token_server() as server:
         server.token_answer = answer
         with pytest.raises(HttpFailure, match=said) as caught:
             ask(HttpAccess(oauth2=oauth2(server, secret)), server)
@@ -211,7 +138,7 @@ def test_nothing_that_is_said_or_logged_holds_a_secret(
 ) -> None:
     """Neither the settings, nor the failure, nor any line."""
     caplog.set_level("DEBUG")
-    with serving() as server:
+    with token_server() as server:
         access = HttpAccess(oauth2=oauth2(server, secret))
         ask(access, server)
         server.token_answer = (401, {"error": "invalid_client", "error_description": SECRET})
@@ -232,7 +159,7 @@ def test_a_server_that_is_not_believed_gets_neither_token_nor_data(
 ) -> None:
     """The name in the URL must be in the certificate, which must be of the authority and of today."""
     pki.issue("other_name")
-    with serving(pki.listener(shown, wants_certificate=False)) as server:
+    with token_server(pki.listener(shown, wants_certificate=False)) as server:
         access = HttpAccess(oauth2=oauth2(server, secret), tls=HttpsTls(ca=pki.pem(trusts)))
         with pytest.raises(TlsFailure) as caught:
             ask(access, server)
@@ -242,20 +169,20 @@ def test_a_server_that_is_not_believed_gets_neither_token_nor_data(
 
 def test_a_server_that_wants_a_certificate_and_gets_none(pki: Certificates) -> None:
     """The sentence says which settings are missing."""
-    with serving(pki.listener()) as server, pytest.raises(PeerError, match="certificate"):
+    with token_server(pki.listener()) as server, pytest.raises(PeerError, match="certificate"):
         ask(HttpAccess(tls=HttpsTls(ca=pki.pem("ca"))), server)
 
 
 def test_without_an_authority_of_ours_those_of_the_machine_decide(pki: Certificates) -> None:
     """A private authority is not among them."""
-    with serving(pki.listener(wants_certificate=False)) as server, pytest.raises(TlsFailure) as caught:
+    with token_server(pki.listener(wants_certificate=False)) as server, pytest.raises(TlsFailure) as caught:
         ask(HttpAccess(), server)
     assert caught.value.code == "unknown_ca"
 
 
 def test_a_server_that_is_down_is_temporary() -> None:
     """Nothing was sent."""
-    with serving() as server:
+    with token_server() as server:
         pass
     with pytest.raises(PeerTimeout, match="cannot be reached"):
         ask(HttpAccess(), server)

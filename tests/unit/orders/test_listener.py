@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hl7.client import MLLPClient
 
-from dicom_node.core.errors import StoreError, TlsFailure
+from dicom_node.demo.peers import free_ports
 from dicom_node.network.small_ca import SmallCa
 from dicom_node.network.tls import ClientTls, ServerTls, client_context
 from dicom_node.orders import step
@@ -84,9 +84,9 @@ def test_a_library_as_the_sender(desk: Desk, listen: Open) -> None:
 
 
 def test_a_connection_for_each_message_and_messages_in_pieces(listen: Open) -> None:
-    """Two hundred short connections, and one that sends byte by byte, two messages at once, and a line feed after each frame."""
+    """Fifty short connections, and one that sends byte by byte, two messages at once, and a line feed after each frame."""
     listener = listen()
-    for number in range(200):
+    for number in range(50):
         assert ask(listener, adt("A08", f"P{number}"))[0] == "AA"
     first, second = adt("A08", "P1"), adt("A08", "P2")
     with connect(listener) as connection:
@@ -158,27 +158,38 @@ def test_silence_is_ended(listen: Open) -> None:
     assert ask(listener, adt("A08", "P1"))[0] == "AA"
 
 
-def test_too_many_connections(listen: Open, capsys: pytest.CaptureFixture[str]) -> None:
-    """One more than allowed is closed; when one goes, the next is taken. Nothing is left open after many of them."""
-    before = len(os.listdir("/proc/self/fd"))
+def test_many_connections(listen: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no place the one that was silent longest makes room; those with a message under way do not."""
     listener = listen(max_connections=2)
-    with connect(listener) as one, connect(listener) as two:
-        for connection in (one, two):
+    with connect(listener) as one, connect(listener) as two, connect(listener) as three:
+        for connection in (two, three):
             connection.sendall(START + adt("A08", "P1") + END)
             assert said(read(connection))[0] == "AA"
-        with connect(listener) as three:
-            assert three.recv(1) == b""
-    for _ in range(100):
-        connect(listener).close()
-    deadline = time.monotonic() + 5
-    while len(os.listdir("/proc/self/fd")) > before + 12 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(os.listdir("/proc/self/fd")) <= before + 12
+        assert one.recv(1) == b""
+        two.sendall(START + b"MSH")
+        three.sendall(START + b"MSH")
+        time.sleep(0.2)
+        with connect(listener) as four:
+            assert four.recv(1) == b""
+    out = capsys.readouterr().out
+    assert "silent for long" in out
+    assert "too many connections" in out
+
+
+def test_nothing_is_left_open(listen: Open) -> None:
+    """Hundreds of peers come, some send half a frame, and go."""
+    before = len(os.listdir("/proc/self/fd"))
+    listener = listen()
+    for number in range(300):
+        with connect(listener) as connection:
+            if number % 2:
+                connection.sendall(START + b"MSH|half")
     assert _until(lambda: ask(listener, adt("A08", "P1"))[0] == "AA")
-    assert "too many connections" in capsys.readouterr().out
+    assert _until(lambda: len(os.listdir("/proc/self/fd")) <= before + 12)
+    assert _until(lambda: not listener._callers)
 
 
-def _until(ready: Callable[[], bool], seconds: float = 5) -> bool:
+def _until(ready: Callable[[], bool], seconds: float = 20) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(AssertionError, OSError):
@@ -238,10 +249,34 @@ def test_a_defect_leaves_the_message_with_its_sender(listen: Open) -> None:
     assert ask(listener, b"1")[0] == "AA"
 
 
-def test_a_port_that_is_taken_is_an_error(listen: Open) -> None:
-    """At start, in words."""
-    with pytest.raises(StoreError, match="cannot be opened"):
-        listen(port=listen().port)
+def test_a_port_that_is_taken_is_told_and_tried_again(
+    listen: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reception goes on without it; once the port is free it is opened."""
+    monkeypatch.setattr("dicom_node.orders.listener._AGAIN_SECONDS", 0.1)
+    first = listen()
+    second = listen(port=first.port)
+    assert '"orders.not_listening"' in capsys.readouterr().out
+    first.stop()
+    assert _until(lambda: ask(second, adt("A08", "P1"))[0] == "AA")
+
+
+def test_stopping_answers_what_is_under_way(listen: Open) -> None:
+    """The message that is being taken is answered; connections without one are closed."""
+    began = threading.Event()
+
+    def slow(data: bytes) -> bytes:
+        began.set()
+        time.sleep(0.3)
+        return b"MSH|^~\\&|\rMSA|AA|1\r"
+
+    listener = listen(slow)
+    with connect(listener) as idle, connect(listener) as busy:
+        busy.sendall(START + b"1" + END)
+        began.wait(5)
+        listener.stop()
+        assert said(read(busy))[0] == "AA"
+        assert idle.recv(1) == b""
 
 
 class Certificates:
@@ -317,7 +352,21 @@ def test_a_renewed_certificate_is_shown_without_a_restart(
         assert renewed()
 
 
-def test_certificates_that_cannot_be_used_are_an_error_at_start(listen: Open, certificates: Certificates) -> None:
-    """In words, before the port is open."""
-    with pytest.raises(TlsFailure):
-        listen(tls=ServerTls(client_ca=certificates.ca, **certificates.own("nobody")))
+def test_certificates_that_cannot_be_used_are_told(
+    listen: Open, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words, and the port opens once they can be used; never without encryption."""
+    monkeypatch.setattr("dicom_node.orders.listener._AGAIN_SECONDS", 0.1)
+    (port,) = free_ports(1)
+    listener = listen(tls=ServerTls(client_ca=certificates.ca, **certificates.own("later")), port=port)
+    out = capsys.readouterr().out
+    assert '"orders.not_listening"' in out
+    assert "later.pem" in out
+    with pytest.raises(ConnectionRefusedError):
+        connect(listener)
+    certificates.issue("later")
+
+    def heard() -> bool:
+        return _hears(certificates, listener, "ris")
+
+    assert _until(heard)

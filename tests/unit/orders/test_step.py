@@ -136,7 +136,9 @@ def test_a_refused_message_is_taken_once_it_can_be(desk: Desk) -> None:
 def test_other_kinds_are_acknowledged_and_ignored(desk: Desk) -> None:
     """An interface engine that sends everything must not stop at what this node has no use for."""
     assert desk.take(message("SIU^S12", "SCH|1"), message("ADT^A03", pid("P1")), message("DFT^P03", "FT1|1")) == ["AA"] * 3
+    assert desk.take(message("JANE^DOE", pid("P1"))) == ["AA"]
     assert {row.state for row in desk.rows(tables.message)} == {"ignored"}
+    assert [row.type for row in desk.rows(tables.message)] == ["SIU^S12", "ADT^A03", "DFT^P03", "other"]
 
 
 @pytest.mark.parametrize(

@@ -65,15 +65,15 @@ def running(home: Path, **changes: Any) -> Iterator[Node]:
     database = passed_on.pop("database", None) or open_database(default_url(home))
     settings = ReceptionSettings(
         host="127.0.0.1",
-        port=0,
         ae_titles=("AINODE", "AISTAT"),
-        peers=(
-            PeerSettings(ae_title="PACS", host="localhost"),
-            PeerSettings(ae_title="ELSEWHERE", host="192.0.2.1"),
-            PeerSettings(ae_title="NOWHERE", host="no-such-host.invalid"),
-            PeerSettings(ae_title="ANYWHERE"),
-        ),
         **{
+            "port": 0,
+            "peers": (
+                PeerSettings(ae_title="PACS", host="localhost"),
+                PeerSettings(ae_title="ELSEWHERE", host="192.0.2.1"),
+                PeerSettings(ae_title="NOWHERE", host="no-such-host.invalid"),
+                PeerSettings(ae_title="ANYWHERE"),
+            ),
             "extra_sop_classes": (EXTRA_SOP_CLASS,),
             "max_associations": 4,
             "network_timeout_seconds": 20,

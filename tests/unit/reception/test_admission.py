@@ -72,3 +72,17 @@ def test_reasons_are_those_of_the_standard() -> None:
     assert CALLED_AE_NOT_RECOGNIZED[:3] == (1, 1, 7)
     assert LOCAL_LIMIT_EXCEEDED[:3] == (2, 3, 2)
     assert TEMPORARY_CONGESTION[:3] == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("shown", "admitted"),
+    [(frozenset({"ct1.hospital.example"}), True), (frozenset({"ct2.hospital.example"}), False), (frozenset(), False)],
+)
+def test_an_ae_title_with_a_certificate_needs_that_certificate(shown: frozenset[str], admitted: bool) -> None:
+    """Another certificate of the same authority is not enough, nor is plain TCP."""
+    peers = [Peer("CT1", None, "CT1.Hospital.Example")]
+    answer = admit("CT1", "AINODE", "10.0.0.5", peers=peers, ae_titles=["AINODE"], open_associations=0, limit=1, shown_names=shown)
+    assert (answer is None) is admitted
+    if answer is not None:
+        assert (answer.result, answer.source, answer.reason) == (1, 1, 3)
+        assert "certificate" in answer.text

@@ -19,6 +19,7 @@ from dicom_node.core.artifact import Artifact
 from dicom_node.core.findings import NotRead, Zone
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.imaging.header import read_facts
+from dicom_node.results.outputs.secondary_capture import caption
 from dicom_node.results.step import build_results
 from tests.factories import results_sources as make
 from tests.factories.dicom_validators import dciodvfy_errors, dsrdump
@@ -147,6 +148,7 @@ def test_a_new_revision_is_a_new_object_that_names_the_old(tmp_path: Path) -> No
         assert item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old[role].identifier
     assert judged(tuple(new.values()), tmp_path) == {role: [] for role in ROLES}
     assert any("Result 2, replaces 1." in line for line in second.report_lines())
+    assert any("Result 2, replaces 1." in line for line in caption(second).lines)  # burned in
     assert opened(new["secondary_capture"]).pixel_array.shape[0] == opened(old["secondary_capture"]).pixel_array.shape[0]
 
 

@@ -21,9 +21,7 @@ def fetched(at: float, **changes: Any) -> Answer:
 
 
 def judged(answers: list[Answer], held: dict[str, list[str]] | None = None, now: float = 100.0) -> Standing:
-    return standing(
-        answers, held if held is not None else {A: ["x", "y"]}, now_utc=now, ceiling_utc=CEILING, pause_seconds=5
-    )
+    return standing(answers, held if held is not None else {A: ["x", "y"]}, now_utc=now, ceiling_utc=CEILING, pause_seconds=5)
 
 
 def test_two_equal_counts_are_believed() -> None:

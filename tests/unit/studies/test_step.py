@@ -405,3 +405,25 @@ def test_the_clean_up_removes_what_no_row_names_and_nothing_else(home: Home) -> 
 def test_a_storage_key_never_leads_out_of_the_store(home: Home) -> None:
     with pytest.raises(ValueError, match="out of the store"):
         object_path(home.path, "../../etc/passwd")
+
+
+def test_a_clock_that_was_set_back_makes_no_study_wait_until_it_has_caught_up(home: Home) -> None:
+    """What arrived "in the future" waits its quiet time from now on; a deadline beyond the longest wait is brought forward."""
+    home.now = 100_000.0
+    key = home.receive(radiograph())
+    quiet = home.story(key)["deadline_utc"] - home.now
+    home.now -= 3600
+
+    def mend() -> int:
+        with home.database.begin() as connection:
+            return step.clock_was_set_back(connection, home.now, 900.0)
+
+    assert mend() == 1
+    assert home.story(key)["deadline_utc"] == pytest.approx(home.now + quiet)
+    assert mend() == 0
+    with home.database.begin() as connection:
+        step.put_off(connection, key, home.now + 2 * quiet, 1800.0, "Put off.")
+    assert mend() == 1
+    assert home.story(key)["deadline_utc"] == pytest.approx(home.now + 900.0)
+    home.now += 900
+    assert home.due() == [key]
