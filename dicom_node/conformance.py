@@ -19,7 +19,8 @@ from dicom_node.core.delivery import Outcome
 from dicom_node.delivery.commitment import failure_rows as commitment_failures
 from dicom_node.network import dimse_status
 from dicom_node.plugins import known_kinds, load_kind
-from dicom_node.reception import presentation_contexts, status
+from dicom_node.reception import admission, presentation_contexts, status
+from dicom_node.reception.settings import ReceptionSettings
 from dicom_node.web.stow_parts import NO_SUCH_CLASS, NO_SUCH_SYNTAX
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "conformance_statement.md"
@@ -59,6 +60,40 @@ def _identity() -> str:
         ("Manufacturer's Model Name of created objects", product.PRODUCT_NAME),
     ]
     return _markdown(("Item", "Value"), rows)
+
+
+_RESULT = {1: "permanent", 2: "transient"}
+_SOURCE = {1: "service user", 2: "service provider, ACSE", 3: "service provider, presentation"}
+_REASON = {  # by source (PS3.8, table 9-21)
+    (1, 1): "no reason given",
+    (1, 3): "calling AE title not recognized",
+    (1, 7): "called AE title not recognized",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+
+
+def _rejections() -> str:
+    made = [value for value in vars(admission).values() if isinstance(value, admission.Rejection)]
+    rows = [(r.text, _RESULT[r.result], _SOURCE[r.source], f"{_REASON[r.source, r.reason]} ({r.reason})") for r in made]
+    return _markdown(("Rejected because", "Result", "Source", "Reason"), rows)
+
+
+_LIMITS = (
+    "max_associations",
+    "max_associations_per_peer",
+    "max_pdu_bytes",
+    "max_object_bytes",
+    "network_timeout_seconds",
+    "dimse_timeout_seconds",
+    "idle_seconds",
+)
+
+
+def _limits() -> str:
+    fields = ReceptionSettings.model_fields
+    rows = [(f"`reception.{name}`", str(fields[name].default), fields[name].description or "") for name in _LIMITS]
+    return _markdown(("Limit", "Default", "Meaning"), rows)
 
 
 def _store_answers() -> str:
@@ -106,6 +141,8 @@ TABLES = {
     "received-transfer-syntaxes": _transfer_syntaxes,
     "sent-sop-classes": _sent,
     "identity": _identity,
+    "rejections": _rejections,
+    "reception-limits": _limits,
     "store-answers": _store_answers,
     "store-statuses": _store_statuses,
     "query-statuses": _query_statuses,

@@ -8,6 +8,10 @@
     inference  the pipeline runs in a child process                                       (step "analyse")
     results    overlay, reports, segmentations, messages are built                        (step "build")
     delivery   each destination gets its own, one attempt a workflow                      (step "plan", workflow "deliver")
+               sent, then proven                                                          (stages/proof.py)
+
+Beside the way, ``orders`` takes HL7 messages; before "analyse" and before every attempt ``stages/guard.py`` asks them and the
+archives whose study it is now.
 
 Rows are the truth. A row and the workflow that acts on it are written in one transaction, so a power cut leaves both or neither;
 every step may run twice. ``sweep_unfinished`` submits again whatever has a row but no living workflow.

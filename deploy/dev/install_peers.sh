@@ -13,6 +13,7 @@ has Orthanc || missing+=(orthanc)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 has node || missing+=(nodejs)
 has npm || missing+=(npm)
+has cc || missing+=(gcc libc6-dev)
 
 if [ ${#missing[@]} -gt 0 ] && has apt-get; then
   as_root=()
@@ -31,6 +32,7 @@ has Orthanc || tell orthanc "the demo uses a small storage SCP instead of a PACS
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || tell orthanc-dicomweb "no DICOMweb view of the demo's PACS"
 [ -x /usr/bin/storescu ] || tell dcmtk "tests that send and read with DCMTK fail"
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || tell postgresql "tests on PostgreSQL fail"
+has cc || tell gcc "the fault suite cannot move the clock: its tests of clock jumps fail"
 if has npm; then
   (cd "$here/fhir_peer" && npm ci --silent --no-audit --no-fund --legacy-peer-deps) || tell "the FHIR peer's npm packages" "a Python recorder stands in for the FHIR server"
 else

@@ -17,9 +17,13 @@ from dicom_node.archive import client as archive_client
 from dicom_node.commands.certificate_lines import certificate_lines
 from dicom_node.config.load import load_settings
 from dicom_node.config.model import NodeSettings
+from dicom_node.core.delivery import Proof
 from dicom_node.core.errors import ConfigError, NodeError
 from dicom_node.core.run import Release
+from dicom_node.delivery.destinations.dicom_store import Settings as DicomStoreSettings
 from dicom_node.delivery.plan import RELEASABLE_EVIDENCE, Destination, roles_wanted
+from dicom_node.delivery.proof import wanted_proof
+from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.home import Home
 from dicom_node.inference.bundles import SHIPPED
 from dicom_node.log import quiet_libraries
@@ -78,6 +82,7 @@ def check_home(home: Home) -> Iterator[Line]:
         "disk": lambda: check_disk(home, settings),
         "database": lambda: check_database(home, settings),
         "ports": lambda: check_ports(home, settings),
+        "senders": lambda: check_senders(settings),
         "certificates": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in certificate_lines(settings)),
         "archives": lambda: check_archives(settings),
         "destinations": lambda: check_destinations(settings),
@@ -218,6 +223,23 @@ def _bind(host: str, port: int) -> str:
     return ""
 
 
+def check_senders(settings: NodeSettings) -> Iterator[Line]:
+    """Say who may send, where that is nobody or more than IT may think, and what is promised to whom."""
+    reception = settings.reception
+    if not reception.peers and reception.stow is None:
+        yield Line(Mark.NOTE, "senders", "nobody may send: add the PACS under reception.peers")
+    for peer in reception.peers:
+        if peer.host is None and peer.certificate_name is None:
+            yield Line(Mark.NOTE, f"sender {peer.ae_title}", "any address may use this AE title; host or certificate_name ties it")
+        if peer.commitment != "no":
+            text = "may ask for storage commitment; a study that was promised is never deleted"
+            yield Line(Mark.NOTE, f"sender {peer.ae_title}", text)
+    for rule in settings.routing.rules:
+        if "after_report" in rule.model_fields_set and settings.orders.listener is None:
+            text = "after_report has no effect: without orders.listener no message tells of reports"
+            yield Line(Mark.NOTE, f"rule {rule.name}", text)
+
+
 def check_archives(settings: NodeSettings) -> Iterator[Line]:
     """Ask every archive about a study that nobody has."""
     for name, archive in settings.archives.items():
@@ -254,4 +276,21 @@ def check_destinations(settings: NodeSettings) -> Iterator[Line]:
                 yield Line(Mark.NOTE, f"destination {name}", note)
         if not problems:
             what = f" It takes {', '.join(roles)}." if roles else ""
-            yield Line(Mark.OK, f"destination {name}", module.describe(destination) + what)
+            yield Line(Mark.OK, f"destination {name}", module.describe(destination) + what + _proof(destination))
+            yield from _reports(name, destination, {peer.ae_title for peer in settings.reception.peers})
+
+
+def _proof(destination: DestinationSettings) -> str:
+    proof = wanted_proof(destination)
+    return {
+        Proof.COMMITMENT: " Delivered means: the PACS has committed to keep it.",
+        Proof.QUERY: " Delivered means: found in the archive afterwards.",
+    }.get(proof, "")
+
+
+def _reports(name: str, destination: DestinationSettings, senders: set[str]) -> Iterator[Line]:
+    if isinstance(destination, DicomStoreSettings) and destination.proof == "commitment":
+        archive = destination.commitment_ae_title or destination.ae_title
+        if archive not in senders:
+            text = f"reports of storage commitment on an association of {archive} would be rejected: add it to reception.peers"
+            yield Line(Mark.NOTE, f"destination {name}", text)

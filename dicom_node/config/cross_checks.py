@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from dicom_node.config.document import Loc, Mistake
 from dicom_node.config.fields import destination_model
-from dicom_node.config.sentences import did_you_mean, mistake
+from dicom_node.config.ports import ports_taken_twice
+from dicom_node.config.sentences import did_you_mean, mistakes_of
 from dicom_node.core.artifact import DICOM, FHIR, HL7
 from dicom_node.delivery.plan import DEFAULT_ROLES
 from dicom_node.plugins import known_kinds, load_kind, unknown_kind
@@ -41,8 +42,8 @@ def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake
             yield from _rule(("routing", "rules", index), rule, destinations, thorough=thorough)
     yield from _pipelines(_mapping(_mapping(data.get("inference")).get("pipelines")), thorough=thorough)
     yield from _archives(_mapping(data.get("archives")), _mapping(data.get("reception")), routing)
-    yield from _ports(_mapping(data.get("reception")), _mapping(data.get("web")))
-    yield from _message_port(data)
+    yield from _senders(_mapping(data.get("reception")), _mapping(data.get("archives")))
+    yield from ports_taken_twice(data)
 
 
 def _names(routing: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -139,8 +140,7 @@ def _pipelines(settings: Mapping[str, Any], *, thorough: bool) -> Iterator[Mista
             try:
                 model.model_validate(raw)
             except ValidationError as error:
-                for one in error.errors():
-                    plain = mistake(one, model, raw)
+                for plain in mistakes_of(error, model, raw):
                     yield Mistake((*loc, *plain.loc), plain.message, plain.at_key)
 
 
@@ -167,37 +167,21 @@ def _archives(archives: Mapping[str, Any], reception: Mapping[str, Any], routing
             yield Mistake(("routing", "rules", index, "incomplete"), text)
 
 
-def _ports(reception: Mapping[str, Any], web: Mapping[str, Any]) -> Iterator[Mistake]:
-    ours, pages = str(reception.get("port", 11112)).strip(), str(web.get("port", 8080)).strip()
-    if isinstance(reception.get("tls"), Mapping):
-        encrypted = str(reception["tls"].get("port", 2762)).strip()
-        if encrypted != "0" and encrypted in (ours, pages):
-            text = f"port {encrypted} is taken twice; plain DICOM, DICOM over TLS and web each need one of their own."
-            yield Mistake(("reception", "tls", "port") if "port" in reception["tls"] else ("reception", "tls"), text)
+def _senders(reception: Mapping[str, Any], archives: Mapping[str, Any]) -> Iterator[Mistake]:
+    """A certificate can only be asked of who comes by TLS, and an archive is only asked about who may send."""
+    known = []
+    for index, peer in enumerate(_list(reception.get("peers"))):
+        known.append(str(_mapping(peer).get("ae_title")))
+        if "certificate_name" in _mapping(peer) and not isinstance(reception.get("tls"), Mapping):
+            text = "a certificate is shown by TLS only, and reception.tls is not set: this sender could never connect; set it."
+            yield Mistake(("reception", "peers", index, "certificate_name"), text)
     if isinstance(reception.get("stow"), Mapping):
-        http = str(reception["stow"].get("port", 8043)).strip()
-        if http != "0" and http in (ours, pages):
-            text = f"port {http} is taken twice; STOW-RS needs one of its own beside DICOM and web."
-            yield Mistake(("reception", "stow", "port") if "port" in reception["stow"] else ("reception", "stow"), text)
-    if ours == pages and ours != "0":
-        loc: Loc = ("web", "port") if "port" in web else ("reception", "port")
-        yield Mistake(loc, f"port {ours} is taken twice, by reception and by web; choose another for one of them.")
-
-
-def _message_port(data: Mapping[str, Any]) -> Iterator[Mistake]:
-    listener = _mapping(data.get("orders")).get("listener")
-    if not isinstance(listener, Mapping):
-        return
-    reception, web = _mapping(data.get("reception")), _mapping(data.get("web"))
-    taken = {"reception": reception.get("port", 11112), "web": web.get("port", 8080)}
-    if isinstance(reception.get("tls"), Mapping):
-        taken["reception.tls"] = reception["tls"].get("port", 2762)
-    if isinstance(reception.get("stow"), Mapping):
-        taken["reception.stow"] = reception["stow"].get("port", "0")
-    ours = str(listener.get("port", 2575)).strip()
-    for name, port in taken.items():
-        if ours == str(port).strip() != "0":
-            yield Mistake(("orders", "listener", "port"), f"port {ours} is already that of {name}; choose another.")
+        known.append(str(reception["stow"].get("calling_ae", "STOW")))
+    for name, archive in archives.items():
+        for index, sender in enumerate(_list(_mapping(archive).get("calling_ae"))):
+            if isinstance(sender, str) and sender not in known:
+                text = f'"{sender}" is not among reception.peers, so this archive would never be asked for it.'
+                yield Mistake(("archives", name, "calling_ae", index), text + did_you_mean(sender, known))
 
 
 def _kind(output: str) -> str:

@@ -25,7 +25,7 @@ from dicom_node.archive.settings import ArchiveSettings
 from dicom_node.config.cross_checks import cross_checks
 from dicom_node.config.document import Mistake
 from dicom_node.config.fields import destination_model
-from dicom_node.config.sentences import mistake
+from dicom_node.config.sentences import mistakes_of
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.settings import WorkSettings
 from dicom_node.inference.settings import InferenceSettings
@@ -38,6 +38,7 @@ from dicom_node.studies.settings import DiskSettings, RetentionSettings, Studies
 from dicom_node.web.settings import WebSettings
 
 _OFFSET = re.compile(r"^([+-]0\d|[+-]1[01]|\+1[23]):?[0-5]\d$|^[+-]12:?00$|^\+14:?00$")
+_DATABASES = ("postgresql+psycopg://", "sqlite:///")
 _DESTINATION_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
 
 
@@ -98,6 +99,13 @@ class NodeSettings(BaseModel):
     retention: RetentionSettings = Field(default=RetentionSettings(), description="When received images and records are deleted.")
     web: WebSettings = Field(default=WebSettings(), description="The node's own pages.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(_DATABASES):
+            raise ValueError("write postgresql+psycopg://user@host/name, or leave it out for SQLite in the home folder")
+        return value
+
     @model_validator(mode="wrap")
     @classmethod
     def _all_mistakes_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
@@ -112,7 +120,7 @@ class NodeSettings(BaseModel):
         try:
             settings = handler({**data, "destinations": destinations} if "destinations" in data else data)
         except ValidationError as error:
-            mistakes += [mistake(one, cls, plain) for one in error.errors()]
+            mistakes += mistakes_of(error, cls, plain)
         if mistakes or settings is None:
             _raise(mistakes)
         return settings
@@ -144,7 +152,7 @@ def _read_destinations(written: Any) -> tuple[Any, list[Mistake]]:
             read[str(name)] = model.model_validate(raw)
         except ValidationError as error:
             root = {"destinations": written}
-            mistakes += [mistake(one, NodeSettings, root, loc) for one in error.errors()]
+            mistakes += mistakes_of(error, NodeSettings, root, loc)
     return read, mistakes
 
 

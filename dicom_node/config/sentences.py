@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dicom_node.config.document import Loc, Mistake
@@ -32,6 +32,15 @@ def did_you_mean(written: str, known: Iterable[str]) -> str:
     """Return `` Did you mean "…"?`` or nothing."""
     close = difflib.get_close_matches(written, list(known), n=1)
     return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def mistakes_of(error: ValidationError, root: type[BaseModel], data: Any, prefix: Loc = ()) -> list[Mistake]:
+    """Return what pydantic found as mistakes; arguments as of ``mistake``.
+
+    A list whose items are wrong counts as too short as well: pydantic drops them before it counts. That is not repeated.
+    """
+    errors = error.errors()
+    return [mistake(one, root, data, prefix) for one in errors if not (one["type"] == "too_short" and one["input"])]
 
 
 def mistake(error: ErrorDetails, root: type[BaseModel], data: Any, prefix: Loc = ()) -> Mistake:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Artifact:
         """The output's kind: ``secondary_capture``, ``text_report``, …"""
         return self.role.partition(":")[0]
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """SHA-256 of the bytes."""
         return hashlib.sha256(self.data).hexdigest()

@@ -14,18 +14,21 @@ from dicom_node.delivery import commitment, repository
 from dicom_node.delivery import commitment_repository as transactions
 from dicom_node.delivery.commitment import FailureMeaning, Remedy, Report, failure_meaning
 from dicom_node.delivery.proof import first_question_seconds
-from dicom_node.delivery.proof_outcome import Submit, missing, park, proved, update_sent, what
+from dicom_node.delivery.proof_outcome import missing, park, proved, update_sent, what
+from dicom_node.delivery.repository import Submit
 from dicom_node.delivery.settings import ArchivingSettings, DestinationSettings
 from dicom_node.store.story import tell
 
 _ROOM = "delivery"
+#: Clocks of workers on several hosts may be so far apart.
+_CLOCK_TOLERANCE_SECONDS = 10.0
 
 
 def take_report(connection: sa.Connection, report: Report, destinations: Mapping[str, DestinationSettings], submit: Submit) -> bool:
     """Write down what an archive reports, in the caller's transaction; say whether the transaction is one of ours.
 
     A transaction is reported on once. Of one that was given up meanwhile only the good news counts: the objects are asked about
-    again under another UID.
+    again under another UID. Nothing of it counts for an object that was sent again since: what the archive kept then is gone.
     """
     row = transactions.locked(connection, report.transaction_uid, transactions.ASKED)
     if row is None:
@@ -42,8 +45,8 @@ def take_report(connection: sa.Connection, report: Report, destinations: Mapping
         next_attempt_utc=None,
         detail=failed_text,
     )
-    waiting = [repository.load(connection, delivery_id) for delivery_id in row._mapping["items"].values()]
-    waiting = [item for item in waiting if item.state == DeliveryState.SENT]
+    named = [repository.load(connection, delivery_id, lock=True) for delivery_id in sorted(row._mapping["items"].values())]
+    waiting = [item for item in named if item.state == DeliveryState.SENT and not _sent_since(row.requested_utc, item)]
     kept = [item for item in waiting if report.committed.get(item.identifier) == item.sop_class_uid]
     proved(connection, kept, Proof.COMMITMENT)
     log.event("commitment.reported", destination=row.peer, count=len(kept), outcome=failed_text or "committed")
@@ -58,6 +61,11 @@ def take_report(connection: sa.Connection, report: Report, destinations: Mapping
             reason = commitment.CONFLICT
         _not_committed(connection, settings, item, failure_meaning(reason) if reason is not None else None, submit)
     return True
+
+
+def _sent_since(asked_utc: float, row: repository.Delivery) -> bool:
+    """Say whether it was sent again after the question; by a clock that was set back since, nothing can be said."""
+    return row.done_utc is not None and asked_utc + _CLOCK_TOLERANCE_SECONDS < row.done_utc <= time.time()
 
 
 def _not_committed(

@@ -12,9 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from dicom_node.engine.retry import LONGEST_SECONDS
 from dicom_node.store.tables import commitment
 
 ASKED, ANSWERED = "asked", "answered"
+#: No report is put off for longer: one that is waits for a clock that was set back.
+_LATEST_SECONDS = LONGEST_SECONDS + 60.0
 OPEN, REPORTED, EXPIRED, UNDELIVERABLE = "open", "reported", "expired", "undeliverable"
 
 
@@ -60,7 +63,8 @@ def expire(connection: sa.Connection, destination: str, delivery_ids: Collection
 def due_answers(connection: sa.Connection, now_utc: float) -> list[sa.Row[Any]]:
     """Return the requests of modalities whose report is to be sent now, oldest first."""
     c = commitment.c
-    query = sa.select(commitment).where(c.direction == ANSWERED, c.state == OPEN, c.next_attempt_utc <= now_utc)
+    due = sa.or_(c.next_attempt_utc <= now_utc, c.next_attempt_utc > now_utc + _LATEST_SECONDS)
+    query = sa.select(commitment).where(c.direction == ANSWERED, c.state == OPEN, due)
     return list(connection.execute(query.order_by(c.requested_utc)))
 
 

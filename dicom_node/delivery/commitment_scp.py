@@ -20,7 +20,7 @@ from dicom_node import log
 from dicom_node.core.errors import DimseFailure, NodeError, PeerError, PeerTimeout
 from dicom_node.delivery import commitment, commitment_report
 from dicom_node.delivery import commitment_repository as transactions
-from dicom_node.delivery.proof_outcome import Submit
+from dicom_node.delivery.repository import Submit
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.retry import next_delay_seconds
 from dicom_node.network.association import open_association
@@ -165,9 +165,9 @@ def send_reports(database: sa.Engine, modalities: Mapping[str, Modality], judge:
         try:
             with _associated(modality, str(row._mapping["items"]["called_ae"])) as association:
                 _report(database, row, association, judge)
-        except NodeError as error:
+        except Exception as error:  # broad on purpose: a system that behaves oddly must not keep the others from their reports
             down.add(row.peer)
-            _later(database, row, str(error), now)
+            _later(database, row, str(error) if isinstance(error, NodeError) else f"Unexpected {type(error).__name__}.", now)
         else:
             told += 1
     return told

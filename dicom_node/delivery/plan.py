@@ -98,6 +98,11 @@ def too_late(after_report: AfterReport, kind: str, media_type: str) -> str:
     return REPORTED if after_report is AfterReport.HOLD or disturbs else ""
 
 
+def words(roles: Iterable[str]) -> str:
+    """Return roles for people."""
+    return ", ".join(role.replace("_", " ") for role in roles)
+
+
 def _narrowed(role: str, rule_outputs: Sequence[str]) -> bool:
     """Say whether a rule lets this role through; a rule names kinds or single flavours, and none means all."""
     return not rule_outputs or role in rule_outputs or role.partition(":")[0] in rule_outputs

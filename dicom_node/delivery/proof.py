@@ -30,6 +30,11 @@ def first_question_seconds(settings: DestinationSettings | None, asked: int) -> 
     return float(min(max(LONGEST_SECONDS, first), first * 2.0 ** min(asked, 20)))
 
 
+def longest_pause_seconds(settings: ArchivingSettings) -> float:
+    """Return how far away the next question ever is; one that is further waits for a clock that was set back."""
+    return max(SILENT_SECONDS, getattr(settings, "commitment_hours", 0.0) * 3600, settings.proof_after_seconds) + 60.0
+
+
 class Missing(enum.StrEnum):
     """What to do about an object that the archive does not have."""
 

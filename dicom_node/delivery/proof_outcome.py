@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,12 +12,10 @@ from dicom_node.core import withdrawal
 from dicom_node.core.delivery import DeliveryState, Proof
 from dicom_node.delivery import repository
 from dicom_node.delivery.proof import Missing, when_missing
+from dicom_node.delivery.repository import Submit
 from dicom_node.delivery.settings import ArchivingSettings
 from dicom_node.store import tables
 from dicom_node.store.story import tell
-
-#: As ``step.Submit``.
-Submit = Callable[[sa.Connection, str, int, str, int, float], None]
 
 _ROOM = "delivery"
 _CANNOT = "The archive cannot be asked for now"
@@ -84,7 +82,7 @@ def _unwanted(connection: sa.Connection, row: repository.Delivery) -> str:
         return ""
     if row.run_state == "withdrawn":
         return "The result was withdrawn."
-    return "A later result replaced it." if repository.updated_by_later(connection, row) else ""
+    return "A later result replaced it." if repository.updates_of(connection, row) else ""
 
 
 def park(connection: sa.Connection, row: repository.Delivery, text: str) -> None:

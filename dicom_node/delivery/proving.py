@@ -19,8 +19,9 @@ from dicom_node.core.errors import PeerError
 from dicom_node.delivery import commitment, repository
 from dicom_node.delivery import commitment_repository as transactions
 from dicom_node.delivery.commitment_scu import NotOffered, TakeReport
-from dicom_node.delivery.proof import SILENT_SECONDS, Question, next_question, without_commitment
-from dicom_node.delivery.proof_outcome import Submit, missing, park, proved, put_off, tell_unproven, update_sent, what
+from dicom_node.delivery.proof import SILENT_SECONDS, Question, longest_pause_seconds, next_question, without_commitment
+from dicom_node.delivery.proof_outcome import missing, park, proved, put_off, tell_unproven, update_sent, what
+from dicom_node.delivery.repository import Submit
 from dicom_node.delivery.settings import ArchivingSettings
 from dicom_node.plugins import load_kind
 from dicom_node.store.connect import reading
@@ -56,7 +57,8 @@ def prove_destination(
     """
     now = time.time()
     with reading(database) as connection:
-        due = repository.unproven(connection, name, now, now + settings.proof_after_seconds)
+        near, latest = now + settings.proof_after_seconds, now + longest_pause_seconds(settings)
+        due = repository.unproven(connection, name, now, near, latest)
     asked = 0
     for rows in due.values():
         try:
@@ -66,6 +68,10 @@ def prove_destination(
             with database.begin() as connection:
                 put_off(connection, [row for group in due.values() for row in group], now + PAUSE_SECONDS, str(error))
             return asked
+        except Exception as error:  # broad on purpose: one study that cannot be asked about must not leave the others unproven
+            log.event("proof.failed", destination=name, study=rows[0].study_key, error=type(error).__name__)
+            with database.begin() as connection:
+                put_off(connection, rows, now + PAUSE_SECONDS, f"unexpected {type(error).__name__}.")
         asked += len(rows)
     return asked
 
@@ -111,7 +117,7 @@ def close_gone(database: sa.Engine, destinations: Collection[str]) -> int:
     gone = [row for row in waiting if row.destination not in destinations]
     for row in gone:
         with database.begin() as connection:
-            if repository.load(connection, row.delivery_id).state == DeliveryState.SENT:
+            if repository.load(connection, row.delivery_id, lock=True).state == DeliveryState.SENT:
                 park(connection, row, "It was sent and is not proven: its destination cannot be asked any more.")
     return len(gone)
 
@@ -194,7 +200,8 @@ def _query(
         study_uid = repository.study_uid(connection, rows[0].study_key)
     there = set(has_instances(study_uid, {row.identifier for row in rows}))
     with database.begin() as connection:
-        found = [row for row in (repository.load(connection, r.delivery_id) for r in rows) if row.state == DeliveryState.SENT]
+        locked = [repository.load(connection, delivery_id, lock=True) for delivery_id in sorted(r.delivery_id for r in rows)]
+        found = [row for row in locked if row.state == DeliveryState.SENT]
         proved(connection, [row for row in found if row.identifier in there], Proof.QUERY)
         for row in found:
             if row.identifier not in there:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from dicom_node.core.delivery import DeliveryState
+from dicom_node.core.delivery import DELIVERED, DeliveryState
 from dicom_node.core.identifiers import short_key
 from dicom_node.core.run import AfterReport, Priority
 from dicom_node.store.tables import artifact, delivery, run, study
 
+#: Puts one attempt into the queue of its destination: connection, delivery id, attempt, destination, priority, delay in seconds.
+Submit = Callable[[sa.Connection, str, int, str, int, float], None]
+
 #: Not sent yet, and perhaps to be sent.
 OPEN = (DeliveryState.WITHHELD, DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.DEAD)
+#: The peer has it.
+TAKEN = (*DELIVERED, DeliveryState.SENT)
 
 
 class Delivery(NamedTuple):
@@ -83,9 +88,15 @@ def _row(row: sa.Row[Any]) -> Delivery:
     return Delivery._make([*row[:-1], priority, revision, after_report])
 
 
-def load(connection: sa.Connection, delivery_id: str) -> Delivery:
-    """Return one delivery; ``KeyError`` when there is none of this name."""
-    row = connection.execute(_query().where(delivery.c.delivery_id == delivery_id)).first()
+def load(connection: sa.Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
+    """Return one delivery; ``KeyError`` when there is none of this name.
+
+    ``lock``: nobody else changes the row before the transaction ends (SQLite: the whole database is locked from BEGIN on).
+    """
+    this = delivery.c.delivery_id == delivery_id
+    if lock:  # by itself: what is read beside the row must not be older than the lock
+        connection.execute(sa.select(delivery.c.delivery_id).where(this).with_for_update())
+    row = connection.execute(_query().where(this)).first()
     if row is None:
         raise KeyError(delivery_id)
     return _row(row)
@@ -137,6 +148,13 @@ def update(connection: sa.Connection, delivery_id: str, **values: Any) -> None:
     connection.execute(sa.update(delivery).where(delivery.c.delivery_id == delivery_id).values(**values))
 
 
+def update_if(connection: sa.Connection, delivery_id: str, states: Collection[DeliveryState], **values: Any) -> bool:
+    """Change columns of one row as far as it still is in one of these states; says whether it was."""
+    d = delivery.c
+    query = sa.update(delivery).where(d.delivery_id == delivery_id, d.state.in_([str(state) for state in states]))
+    return connection.execute(query.values(**values)).rowcount > 0
+
+
 def begin(connection: sa.Connection, delivery_id: str, attempt: int, now_utc: float) -> bool:
     """Write that the peer may have it from now on; False when the row was settled, cancelled or taken by another attempt."""
     d = delivery.c
@@ -150,14 +168,9 @@ def of_run(connection: sa.Connection, run_key: str) -> list[Delivery]:
     return [_row(row) for row in connection.execute(_query().where(delivery.c.run_key == run_key))]
 
 
-def study_revision(connection: sa.Connection, run_key: str) -> int:
-    """Return the revision of the study that a run was requested for."""
-    request = connection.execute(sa.select(run.c.request).where(run.c.run_key == run_key)).scalar_one()
-    return int(request.get("study_revision", 1))
-
-
-def updated_by_later(connection: sa.Connection, of: Delivery) -> bool:
-    """Say whether a later run on the same revision of the study has sent to the same destination what updates this in place."""
+def updates_of(connection: sa.Connection, of: Delivery) -> list[Delivery]:
+    """Return what later runs on the same revision of the study have sent, or may have sent, to the same destination and what
+    updates this in place there, oldest first."""
     this = connection.execute(sa.select(run.c.pipeline, run.c.revision).where(run.c.run_key == of.run_key)).one()
     query = _query().where(
         run.c.study_key == of.study_key,
@@ -167,7 +180,7 @@ def updated_by_later(connection: sa.Connection, of: Delivery) -> bool:
         artifact.c.media_type == of.media_type,
         sa.or_(delivery.c.begun_utc.is_not(None), delivery.c.done_utc.is_not(None)),
     )
-    return any(_row(row).study_revision == of.study_revision for row in connection.execute(query))
+    return [row for row in map(_row, connection.execute(query)) if row.study_revision == of.study_revision]
 
 
 def open_before(connection: sa.Connection, study_key: str, pipeline: str, revision: int) -> list[Delivery]:
@@ -191,15 +204,19 @@ def has_later(connection: sa.Connection, study_key: str, pipeline: str, revision
     return connection.execute(query.limit(1)).first() is not None
 
 
-def unproven(connection: sa.Connection, destination: str, due_utc: float, near_utc: float) -> dict[str, list[Delivery]]:
+def unproven(
+    connection: sa.Connection, destination: str, due_utc: float, near_utc: float, latest_utc: float
+) -> dict[str, list[Delivery]]:
     """Return what was sent there and is to be asked for, by study.
 
     Of a study with anything due at ``due_utc``, all is taken that is due until ``near_utc``: what was sent together is asked for
-    together.
+    together. What is due after ``latest_utc`` waits for a clock that was set back: it is due now.
     """
+    at = delivery.c.next_attempt_utc
     waiting = delivery.c.state == str(DeliveryState.SENT), delivery.c.destination == destination
-    due = sa.select(delivery.c.study_key).where(*waiting, delivery.c.next_attempt_utc <= due_utc)
-    rows = connection.execute(_query().where(*waiting, delivery.c.next_attempt_utc <= near_utc, delivery.c.study_key.in_(due)))
+    due = sa.select(delivery.c.study_key).where(*waiting, sa.or_(at <= due_utc, at > latest_utc))
+    near = sa.or_(at <= near_utc, at > latest_utc)
+    rows = connection.execute(_query().where(*waiting, near, delivery.c.study_key.in_(due)))
     found: dict[str, list[Delivery]] = {}
     for row in rows:
         item = _row(row)

@@ -25,7 +25,7 @@ class DestinationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: str = Field(description="File name in delivery/destinations/: dicom_store, fhir_rest, hl7_mllp, folder.")
+    kind: str = Field(description="File name in delivery/destinations/: dicom_store, dicomweb_stow, fhir_rest, hl7_mllp, folder.")
     outputs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=(),
         description="What to send, by file name in results/outputs/; a flavour follows a colon: structured_report:ohif_text.",

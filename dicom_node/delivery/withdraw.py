@@ -6,29 +6,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
 from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
-from dicom_node.core.delivery import DELIVERED, DeliveryState
+from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.run import Priority
 from dicom_node.core.withdrawal import MESSAGE, NOTE, REPORT, ROLES
 from dicom_node.delivery import repository
-
-Submit = Callable[[sa.Connection, str, int, str, int, float], None]
+from dicom_node.delivery.plan import words
+from dicom_node.delivery.repository import Submit
+from dicom_node.store.standing import objection
+from dicom_node.store.story import tell
 
 _ROLE_OF = {DICOM: NOTE, HL7: MESSAGE, FHIR: REPORT}
-_HAS_IT = (*DELIVERED, DeliveryState.SENT)
+_FOLLOWS = (*repository.TAKEN, DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.DEAD)
 
 
 def cancel_unsent(connection: sa.Connection, run_key: str, detail: str) -> int:
     """Cancel what is not sent of a run's result; return how much was waiting to be sent."""
+    values = {"state": str(DeliveryState.CANCELLED), "next_attempt_utc": None, "detail": detail}
     rows = [row for row in repository.of_run(connection, run_key) if row.state in repository.OPEN and row.role not in ROLES]
-    for row in rows:
-        state = str(DeliveryState.CANCELLED)
-        repository.update(connection, row.delivery_id, state=state, next_attempt_utc=None, detail=detail)
-    return sum(row.state != DeliveryState.WITHHELD for row in rows)
+    cancelled = [row for row in rows if repository.update_if(connection, row.delivery_id, repository.OPEN, **values)]
+    return sum(row.state != DeliveryState.WITHHELD for row in cancelled)
 
 
 def roles_out(connection: sa.Connection, run_key: str) -> set[str]:
@@ -49,7 +50,7 @@ def plan_withdrawal(connection: sa.Connection, run_key: str, artifacts: Iterable
         role = _ROLE_OF[row.media_type]
         if role not in made or role in planned.get(row.destination, ()):
             continue
-        if row.media_type != DICOM and repository.updated_by_later(connection, row):
+        if row.media_type != DICOM and any(one.state in repository.TAKEN for one in repository.updates_of(connection, row)):
             continue
         key = repository.delivery_id(ids[role], row.destination)
         values = {
@@ -69,19 +70,28 @@ def plan_withdrawal(connection: sa.Connection, run_key: str, artifacts: Iterable
     return planned
 
 
-def send_again(connection: sa.Connection, late: repository.Delivery, submit: Submit) -> None:
-    """Send the withdrawal to a destination once more, because ``late`` arrived there after it was planned.
+def follow(connection: sa.Connection, late: repository.Delivery, submit: Submit) -> None:
+    """Send once more what took ``late`` back or replaced it, because ``late`` arrived there, or may have, after it was cancelled.
 
-    The same object, message or version again: who has it changes nothing, who missed it gets it.
+    The same object, message or version again: who has it changes nothing, who missed it, or has had it overwritten, gets it.
     """
-    for row in repository.of_run(connection, late.run_key):
-        if row.destination == late.destination and row.role == _ROLE_OF[late.media_type]:
-            attempt = row.attempt + 1
-            values = {"state": str(DeliveryState.QUEUED), "attempt": attempt, "next_attempt_utc": None, "planned_utc": time.time()}
-            repository.update(connection, row.delivery_id, **values)
+    if late.run_state == "withdrawn":
+        of_run = repository.of_run(connection, late.run_key)
+        rows = [row for row in of_run if row.destination == late.destination and row.role == _ROLE_OF[late.media_type]]
+        why = "What it takes back may have arrived there after it."
+    else:
+        void = objection(connection, late.study_key, late.study_revision)  # then both are taken back
+        rows = [] if void or late.media_type == DICOM else repository.updates_of(connection, late)[-1:]
+        why = "What it replaced may have arrived there after it."
+    for row in rows:
+        attempt = row.attempt + 1
+        values = {"state": str(DeliveryState.QUEUED), "attempt": attempt, "next_attempt_utc": None, "planned_utc": time.time()}
+        if repository.update_if(connection, row.delivery_id, _FOLLOWS, **values):
+            text = f"Sent again: {words([row.role])} to {row.destination}. {why}"
+            tell(connection, row.study_key, "delivery", "delivery.again", text)
             submit(connection, row.delivery_id, attempt, row.destination, int(Priority.STAT), 0.0)
 
 
 def _out(connection: sa.Connection, run_key: str) -> list[repository.Delivery]:
     rows = repository.of_run(connection, run_key)
-    return [row for row in rows if row.role not in ROLES and (row.state in _HAS_IT or row.begun_utc is not None)]
+    return [row for row in rows if row.role not in ROLES and (row.state in repository.TAKEN or row.begun_utc is not None)]

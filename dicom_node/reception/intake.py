@@ -102,7 +102,7 @@ class Intake:
             known here, so the clean-up at start decides.
         """
         try:
-            part.start_write_back()
+            part.begin_finish()
             instance = examined(command, part)
             study_key = identifiers.study_key(instance.study_instance_uid)
         except BaseException:

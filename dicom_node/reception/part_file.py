@@ -115,8 +115,10 @@ class PartFile:
         os.close(self._descriptor)
         self._descriptor = -1
 
-    def start_write_back(self) -> None:
-        """Let the disk begin with what is left, while the caller does something else before ``finish``."""
+    def begin_finish(self) -> None:
+        """Let the disk and the hash begin with what is left, while the caller does something else before ``finish``."""
+        if self._apart is not None:
+            self._apart.go_on()
         self._write_back()
 
     def discard(self) -> None:
@@ -142,6 +144,7 @@ class _HashApart:
 
     def __init__(self, path: Path, running: hashlib._Hash, position: int) -> None:
         self._hash, self._position, self._reached = running, position, position
+        self._woken = position
         self._ending = False
         self._more = threading.Event()
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -152,6 +155,12 @@ class _HashApart:
     def reach(self, position: int) -> None:
         """Say how far the file is written."""
         self._reached = position
+        if position - self._woken >= _HASH_BUFFER:  # waking costs more than it brings for less
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Hash all that is written."""
+        self._woken = self._reached
         self._more.set()
 
     def end(self) -> None:

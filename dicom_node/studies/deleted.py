@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from dicom_node.core.study import Instance
 from dicom_node.store.story import read_story, tell
 from dicom_node.store.tables import instance as instances
-from dicom_node.studies import repository
+from dicom_node.studies import rejection, repository
 from dicom_node.studies.arrivals import InstanceState
 
 _ROOM = "studies"
@@ -38,7 +38,9 @@ def take_back(connection: sa.Connection, study_key: str, item: Instance, *, size
         return True
     if known or not is_image:
         return False
-    repository.insert_instance(connection, study_key, item, size, InstanceState.HELD, received_utc)
+    rejected = rejection.is_rejected(connection, study_key, item.sop_instance_uid)
+    state = InstanceState.REJECTED if rejected else InstanceState.HELD
+    repository.insert_instance(connection, study_key, item, size, state, received_utc)
     _remember(connection, study_key, received_utc)
     text = "Another object came after the study's objects were deleted; it is kept and not analysed."
     _tell_once_in_a_row(connection, study_key, text)

@@ -19,7 +19,7 @@ from dicom_node import log
 from dicom_node.core.delivery import DELIVERED, DeliveryState, Proof
 from dicom_node.core.run import Release
 from dicom_node.store.connect import reading
-from dicom_node.store.story import tell
+from dicom_node.store.story import read_story, tell
 from dicom_node.store.tables import archive_answer, commitment, instance, message, refused_object, run, study
 from dicom_node.studies import repository
 from dicom_node.studies.files import object_path
@@ -30,7 +30,6 @@ DELETABLE_HOLDS = frozenset(
     ("study_too_old", "study_date_unknown", "no_rule", "hold_rule", "opted_out", "images_deleted", "images_rejected")
 )
 _DAY = 86400.0
-_OPEN_RUNS = ("queued", "running")
 _BATCH = 500
 
 #: Study key -> whether somebody may still answer it. Asked last.
@@ -81,9 +80,13 @@ def why_kept(connection: sa.Connection, row: Any, proofs: dict[str, str], older_
         return "waits for a person"
     if row.last_received_utc > older_than_utc:
         return "too young"
-    states = connection.execute(sa.select(run.c.state).where(run.c.study_key == row.study_key)).scalars()
-    if any(state in _OPEN_RUNS for state in states):
-        return "being analysed"
+    for one in repository.runs_of(connection, row.study_key):
+        if one.state in ("queued", "running"):
+            return "being analysed"
+        if one.state == "failed":  # it has no answer, and nothing else says so
+            return "waits for a person"
+        if one.state in ("analysed", "not_analysed") and (one.request or {}).get("study_revision", row.revision) != row.revision:
+            return "its result is to be taken back"
     for item in repository.deliveries_of(connection, row.study_key):
         why = _still_open(connection, item, proofs, older_than_utc)
         if why:
@@ -194,42 +197,58 @@ def _mark(
 
 
 def _finish(database: sa.Engine, home: Path) -> None:
-    """Remove the files of marked rows, and then their names from the rows."""
+    """Remove the files of marked rows, and then their names from the rows. One that cannot be removed is left to the next pass."""
     c = instance.c
+    last = 0
     while True:
         with reading(database) as connection:
             query = sa.select(c.instance_id, c.storage_key).where(c.deleted_utc.is_not(None), c.storage_key != "")
-            marked = list(connection.execute(query.limit(_BATCH)))
+            marked = list(connection.execute(query.where(c.instance_id > last).order_by(c.instance_id).limit(_BATCH)))
         if not marked:
             return
-        folders = set()
-        for row in marked:
-            path = object_path(home, row.storage_key)
-            path.unlink(missing_ok=True)
-            folders.add(path.parent)
-        for folder in folders:
-            with contextlib.suppress(OSError):  # another object of the study lies in it
-                folder.rmdir()
+        last = marked[-1].instance_id
+        removed = [row.instance_id for row in marked if _removed(home, row.storage_key)]
         with database.begin() as connection:
-            ids = [row.instance_id for row in marked]
-            gone = sa.update(instance).where(c.instance_id.in_(ids), c.deleted_utc.is_not(None))  # not what came again meanwhile
+            gone = sa.update(instance).where(
+                c.instance_id.in_(removed), c.deleted_utc.is_not(None)
+            )  # not what came again meanwhile
             connection.execute(gone.values(storage_key=""))
+
+
+def _removed(home: Path, storage_key: str) -> bool:
+    try:
+        path = object_path(home, storage_key)
+        path.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        log.event("retention.failed", kind="object", error=type(error).__name__)
+        return False
+    with contextlib.suppress(OSError):  # another object of the study lies in the folder
+        path.parent.rmdir()
+    return True
 
 
 def _delete_results(database: sa.Engine, home: Path, proofs: dict[str, str], older_than_utc: float, kept: KeptForAnswers) -> int:
     """Remove the result folders of old runs; told before, removed after."""
     deleted = 0
     with reading(database) as connection:
-        query = sa.select(run.c.run_key, run.c.study_key).where(run.c.finished_utc <= older_than_utc)
+        query = sa.select(run.c.run_key, run.c.study_key, run.c.pipeline, run.c.revision).where(
+            run.c.finished_utc <= older_than_utc
+        )
         old = [row for row in connection.execute(query) if (home / "results" / row.run_key).is_dir()]
     for row in old:
+        folder = home / "results" / row.run_key
         with database.begin() as connection:
             owner = repository.locked_study(connection, row.study_key)
             if owner is None or why_kept(connection, owner, proofs, older_than_utc, kept):
                 continue
-            tell(connection, row.study_key, "studies", "result.deleted", "The files of a result were deleted by retention.")
-        shutil.rmtree(home / "results" / row.run_key, ignore_errors=True)
-        deleted += 1
+            text = f"{row.pipeline}: the files of result {row.revision} were deleted by retention."
+            if all(line.text != text for line in read_story(connection, row.study_key)):  # the last pass may not have got through
+                tell(connection, row.study_key, "studies", "result.deleted", text)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            log.event("retention.failed", kind="result", run=row.run_key)
+        else:
+            deleted += 1
     return deleted
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class StudiesSettings(BaseModel):
@@ -76,3 +78,10 @@ class RetentionSettings(BaseModel):
     keep_refused_days: float = Field(
         default=90, gt=0, description="Days that the list of objects refused at the door stays. Default 90."
     )
+
+    @model_validator(mode="after")
+    def _sooner_when_low(self) -> Self:
+        usual, low = self.keep_days_after_delivery, self.keep_days_when_disk_is_low
+        if usual is not None and low is not None and low > usual:
+            raise ValueError("keep_days_when_disk_is_low is more than keep_days_after_delivery: a low disk asks for fewer days")
+        return self

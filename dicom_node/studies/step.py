@@ -22,8 +22,9 @@ from dicom_node.studies.comparison import Compared, compare
 from dicom_node.studies.files import object_path
 from dicom_node.studies.settings import StudiesSettings
 
-STUCK = abstentions.PERSON_DECIDES
+STUCK, WAITING = abstentions.PERSON_DECIDES, abstentions.WAITS_FOR_CORRECTION
 _ROOM = "studies"
+_WAITS_TOO = "Another object came while the study is held; it waits too."
 #: Clocks of receivers and workers on several hosts may be so far apart.
 _CLOCK_TOLERANCE_SECONDS = 10.0
 
@@ -100,7 +101,7 @@ def record_arrival(
         return True
     if stuck:
         repository.update_study(connection, key, last_received_utc=received_utc)
-        tell(connection, key, _ROOM, "instance.held", "Another object came while the study is held; it waits too.", row.hold_reason)
+        tell(connection, key, _ROOM, "instance.held", _WAITS_TOO, row.hold_reason)
         return True
     _move_deadline(connection, row, made, instance, state, received_utc, settings, quiet_hints)
     return True
@@ -124,7 +125,7 @@ def _take_note(
         repository.update_study(connection, key, state="held", hold_reason=rejection.REASON)
     if not void:
         return
-    if row.state == "held" and row.hold_reason in STUCK:  # it stays held; the look at it withdraws what is void
+    if row.state == "held" and row.hold_reason in STUCK | WAITING:  # it stays held; the look at it withdraws what is void
         repository.update_study(connection, key, deadline_utc=now_utc)
         return
     ceiling = row.ceiling_utc if row.deadline_utc is not None else now_utc + settings.ceiling_seconds
@@ -157,7 +158,10 @@ def _move_deadline(
         "deadline_utc": completeness.deadline_utc(now_utc, quiet, ceiling),
         "ceiling_utc": ceiling,
     }
-    if not pending and row.state != "receiving":  # a repeated object alone reopens nothing: first it is compared
+    if row.state == "held" and row.hold_reason in WAITING:  # another object of the same header corrects nothing
+        if not pending:
+            tell(connection, key, _ROOM, "instance.held", _WAITS_TOO, row.hold_reason)
+    elif not pending and row.state != "receiving":  # a repeated object alone reopens nothing: first it is compared
         values |= {"state": "receiving", "hold_reason": ""}
         tell(
             connection,
@@ -320,10 +324,10 @@ def mark_routed(connection: sa.Connection, study_key: str, now: float) -> bool:
     Returns
     -------
     bool
-        False when something arrived after that: the study stays open and will be due again.
+        False when something arrived after that, or the study was held: it stays as it is and will be looked at again.
     """
     row = repository.locked_study(connection, study_key)
-    if row is None or row.deadline_utc is None or row.deadline_utc > now:
+    if row is None or row.state != "receiving" or row.deadline_utc is None or row.deadline_utc > now:
         return False
     repository.update_study(connection, study_key, state="routed", hold_reason="", deadline_utc=None)
     return True

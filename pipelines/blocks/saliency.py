@@ -34,9 +34,7 @@ def place(
     return tuple(_placed(finding_key, name, spread, sop_instance_uid, weights) for name, spread in spreads.items())
 
 
-def _placed(
-    finding_key: str, method_name: str, spread: Spread, sop_instance_uid: str, weights: NDArray[np.float64]
-) -> SaliencyMap:
+def _placed(finding_key: str, method_name: str, spread: Spread, sop_instance_uid: str, weights: NDArray[np.float64]) -> SaliencyMap:
     total = _energy(spread.grid, spread.rows.sum(0, dtype=np.float64), spread.columns.sum(0, dtype=np.float64))
     inside = float((spread.grid * weights).sum()) / total if total > 0 else None
     return SaliencyMap(
@@ -47,7 +45,7 @@ def _placed(
 def energy_weights(spread: Spread, mask: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return (h, w): how much of each cell of the map lies where the mask is set.
 
-    ``rows @ grid @ columns.T`` summed under a mask is ``grid`` weighted by ``rows.T @ mask @ columns``: the map is never written out.
+    ``rows @ grid @ columns.T`` summed under a mask is ``grid`` weighted by ``rows.T @ mask @ columns``: nothing is written out.
     """
     return np.asarray(spread.rows.T @ (mask > 0).astype(np.float32) @ spread.columns, np.float64)
 

@@ -21,9 +21,8 @@ RECEIVING = (
     ("file synced", "input/output error"),
     ("file renamed", "disk full"),
     ("folder synced", "input/output error"),
-    ("row written", "database full"),
-    ("statement executed", "database full"),
-    ("transaction committed", "database full"),
+    ("row inserted", "database full"),
+    ("row committed", "database full"),
 )
 #: What the work behind it does: step, what happens, how often.
 WORKING = (

@@ -22,8 +22,8 @@ RECEIVING: tuple[Kill, ...] = (
     ("file renamed", "after", "receive", "die", False),
     ("folder synced", "after", "receive", "kill", False),
     ("row written", "after", "receive", "kill", False),
-    ("transaction committed", "before", "receive", "die", False),
-    ("transaction committed", "after", "receive", "kill", False),
+    ("row committed", "before", "receive", "die", False),
+    ("row committed", "after", "receive", "kill", False),
     ("row shared", "after", "receive", "kill", False),
     ("answer sent", "before", "receive", "die", False),
     ("answer sent", "after", "receive", "kill", False),
@@ -55,7 +55,7 @@ WORKING: tuple[Kill, ...] = (
 #: One step of each room, for every day.
 SHORT = (
     *(kill for kill in RECEIVING + WORKING if kill[0] in ("folder synced", "analysis begun")),
-    ("transaction committed", "after", "receive", "kill", False),
+    ("row committed", "after", "receive", "kill", False),
     ("attempt made", "after", "work", "kill", False),
 )
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dicom_node.demo.peers import LOOPBACK, OrthancPacs, free_ports, listens, wait_for
+from dicom_node.demo.peers import OrthancPacs, free_ports
+from tests.factories.postgresql import running_postgresql
 from tests.integration.running_node import RunningNode, configuration
 
 
@@ -48,34 +47,7 @@ def node(pacs: OrthancPacs, make_node: Callable[[dict[str, Any]], RunningNode]) 
 
 
 @pytest.fixture
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of our own on loopback; gives its URL. initdb refuses root, so it runs as the package's user then."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    assert found, "PostgreSQL is not installed: run `make setup` (apt package postgresql)"
-    binaries = found[-1].parent
-    folder = Path("/tmp") / f"dicom-node-postgresql-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    prefix: list[str] = []
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        prefix = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-    subprocess.run(
-        [*prefix, binaries / "initdb", "-D", data, "-U", "node", "-A", "trust", "-E", "UTF8"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
-    (port,) = free_ports(1)
-    options = f"-c listen_addresses={LOOPBACK} -c port={port} -c unix_socket_directories={folder}"
-    log = folder / "log"
-    subprocess.run(
-        [*prefix, binaries / "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
-    wait_for("PostgreSQL", lambda: listens(port))
-    yield f"postgresql+psycopg://node@{LOOPBACK}:{port}/postgres"
-    subprocess.run([*prefix, binaries / "pg_ctl", "-D", data, "-m", "fast", "-w", "stop"], check=True, capture_output=True, cwd="/")
-    shutil.rmtree(folder)
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server of our own on loopback; gives its URL."""
+    with running_postgresql() as server:
+        yield server.url

@@ -45,3 +45,12 @@ def test_no_conformance_to_ihe_profiles_is_claimed() -> None:
     claims = [line for line in TEXT.splitlines() if re.search(r"\b(AIRA|IMR|AIR)\b", line)]
     assert claims
     assert "No conformance to an IHE profile is claimed" in TEXT
+
+
+def test_every_service_is_named() -> None:
+    """What the node does as SCU, SCP, user agent or origin server stands in the overview, and the limits in words."""
+    overview = TEXT[TEXT.index("## 1 Overview") : TEXT.index("## 2 ")]
+    for service in ("C-FIND", "C-MOVE", "C-GET", "Storage Commitment", "STOW-RS", "QIDO-RS", "WADO-RS", "TLS", "HL7", "FHIR"):
+        assert service in overview, service
+    assert "web services: none" not in TEXT
+    assert "| this caller's limit of open associations exceeded | transient |" in TEXT

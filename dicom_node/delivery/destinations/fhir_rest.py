@@ -69,7 +69,8 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
                 f"Several resources {error} on the server have our identifier: nothing was written.", status=412, temporary=False
             ) from error
         if transaction is None:
-            return Receipt(Outcome.DELIVERED, "The server had this version already.")
+            there = "has nothing of it to take back" if artifact.kind == REPORT else "had this version already"
+            return Receipt(Outcome.DELIVERED, f"The server {there}.")
         answer = _asked(client, "POST", "", transaction)
     problems = not_written(transaction, answer)
     if problems:

@@ -10,13 +10,16 @@ from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """A step: ``module:function`` for ``call``, else a pattern of absolute paths."""
+    """A step: ``module:function`` for ``call``, else a pattern of absolute paths. ``within``: only while that step is under way."""
 
     kind: str
     where: str
+    within: str = ""
 
 
 _STORE, _RESULTS = "*/store/*", "*/results/*"
+_EXECUTE = "sqlalchemy.engine.default:DefaultDialect.do_execute"
+_COMMIT = "sqlalchemy.engine.default:DefaultDialect.do_commit"
 
 POINTS: dict[str, Point] = {
     # reception: the file
@@ -31,9 +34,11 @@ POINTS: dict[str, Point] = {
     "answer sent": Point("call", "dicom_node.reception.byte_stream:ByteStream.send"),
     "message kept": Point("call", "dicom_node.orders.repository:keep_message"),
     "row written": Point("call", "dicom_node.studies.step:record_arrival"),
+    "row inserted": Point("call", _EXECUTE, "row shared"),
+    "row committed": Point("call", _COMMIT, "row shared"),
     # the database, in any process; a fault says in which
-    "statement executed": Point("call", "sqlalchemy.engine.default:DefaultDialect.do_execute"),
-    "transaction committed": Point("call", "sqlalchemy.engine.default:DefaultDialect.do_commit"),
+    "statement executed": Point("call", _EXECUTE),
+    "transaction committed": Point("call", _COMMIT),
     # studies, routing
     "due found": Point("call", "dicom_node.studies.step:due_studies"),
     "study settled": Point("call", "dicom_node.studies.step:settle_arrivals"),
@@ -42,7 +47,7 @@ POINTS: dict[str, Point] = {
     "study started": Point("call", "dicom_node.stages.start:start_study"),
     # inference
     "analysis begun": Point("call", "dicom_node.inference.repository:begin_run"),
-    "pipeline run": Point("call", "dicom_node.inference.runner:run_pipeline"),
+    "pipeline run": Point("call", "dicom_node.inference.child:run_pipeline"),
     "findings saved": Point("call", "dicom_node.inference.findings_store:save_findings"),
     # results
     "outputs built": Point("call", "dicom_node.results.step:build_results"),
@@ -55,8 +60,8 @@ POINTS: dict[str, Point] = {
     # delivery
     "deliveries planned": Point("call", "dicom_node.delivery.step:plan_deliveries"),
     "run finished": Point("call", "dicom_node.inference.repository:finish_run"),
-    "attempt made": Point("call", "dicom_node.delivery.step:attempt_delivery"),
-    "attempt settled": Point("call", "dicom_node.delivery.step:settle_delivery"),
+    "attempt made": Point("call", "dicom_node.delivery.attempt:attempt_delivery"),
+    "attempt settled": Point("call", "dicom_node.delivery.settle:settle_delivery"),
     "commitment asked": Point("call", "dicom_node.delivery.commitment_scu:ask"),
     "commitment recorded": Point("call", "dicom_node.delivery.commitment_repository:insert"),
     "commitment reported": Point("call", "dicom_node.delivery.commitment_repository:update"),

@@ -116,7 +116,7 @@ def database_error(name: str) -> Exception:
         import sqlite3
 
         error = sqlite3.OperationalError("database or disk is full")
-    if name in ("statement executed", "transaction committed"):
+    if name in ("statement executed", "transaction committed", "row inserted", "row committed"):
         return error
     import sqlalchemy as sa
 
@@ -126,14 +126,21 @@ def database_error(name: str) -> Exception:
 # ---------------------------------------------------------------- functions of ours
 
 
-def wrap_function(owner: Any, attribute: str, name: str) -> None:
-    """Put the step around a function."""
+def wrap_function(owner: Any, attribute: str, name: str, within: str) -> None:
+    """Put the step around a function; with ``within``, only as far as it is called in that step, by the same thread."""
     plain = getattr(owner, attribute)
 
     @functools.wraps(plain)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        under_way = _here.__dict__.setdefault("steps", [])
+        if within and within not in under_way:
+            return plain(*args, **kwargs)
         visit(name, "before")
-        result = plain(*args, **kwargs)
+        under_way.append(name)
+        try:
+            result = plain(*args, **kwargs)
+        finally:
+            under_way.remove(name)
         visit(name, "after")
         return result
 
@@ -143,7 +150,7 @@ def wrap_function(owner: Any, attribute: str, name: str) -> None:
 class Wrapping:
     """Finds modules as Python does; those with named steps are wrapped right after they ran."""
 
-    def __init__(self, steps: dict[str, list[tuple[str, str]]]) -> None:
+    def __init__(self, steps: dict[str, list[tuple[str, str, str]]]) -> None:
         self._steps = steps
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
@@ -156,9 +163,9 @@ class Wrapping:
 
         def exec_module(module: Any) -> None:
             plain(module)
-            for name, trail in self._steps[fullname]:
+            for name, trail, within in self._steps[fullname]:
                 *owners, attribute = trail.split(".")
-                wrap_function(functools.reduce(getattr, owners, module), attribute, name)
+                wrap_function(functools.reduce(getattr, owners, module), attribute, name, within)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
@@ -271,11 +278,11 @@ def install() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     from fault_points import POINTS
 
-    steps: dict[str, list[tuple[str, str]]] = {}
+    steps: dict[str, list[tuple[str, str, str]]] = {}
     for name, point in POINTS.items():
         if point.kind == "call":
             module, _, trail = point.where.partition(":")
-            steps.setdefault(module, []).append((name, trail))
+            steps.setdefault(module, []).append((name, trail, point.within))
     sys.meta_path.insert(0, Wrapping(steps))  # type: ignore[arg-type]
     watch_files({name: (point.kind, point.where) for name, point in POINTS.items() if point.kind != "call"})
 

@@ -302,6 +302,16 @@ def test_a_written_settings_object_reads_back_the_same() -> None:
     assert again == loaded
 
 
+def test_the_full_example_has_every_section_with_a_comment_and_every_kind_of_destination() -> None:
+    """Whoever looks for a setting finds it there in its place."""
+    lines = (ROOT / "deploy/config/full.yaml").read_text(encoding="utf-8").splitlines()
+    for section in NodeSettings.model_fields:
+        (index,) = (n for n, line in enumerate(lines) if line.startswith(f"{section}:"))
+        assert lines[index - 1].startswith("# "), section
+    shown = {line.split()[-1] for line in lines if line.startswith("    kind: ")}
+    assert set(plugins.known_kinds("destination")) <= shown
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "deploy/config").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_example_loads(path: Path) -> None:
     """The examples that come with the project are right, and send nothing unasked."""
@@ -360,5 +370,5 @@ def test_any_text_is_settings_or_config_error(text: str) -> None:
 def test_the_port_for_messages_is_its_own() -> None:
     """HL7 cannot have the port of reception or the pages."""
     text = "site: {timezone: UTC}\norders: {listener: {port: 11112, peers: 10.0.0.1}}"
-    with pytest.raises(ConfigError, match=r"orders\.listener\.port: port 11112 is already that of reception"):
+    with pytest.raises(ConfigError, match=r"orders\.listener\.port: port 11112 is taken twice, by DICOM and by HL7"):
         parse_settings(text)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dicom_node.reception import scp
+from dicom_node.reception import callers
 from dicom_node.reception.status import DimseStatus
 from dicom_node.store import tables
 from tests.factories.dicom_sender import association, send
@@ -210,7 +210,7 @@ def test_a_caller_that_cannot_be_judged_is_turned_away(tmp_path: Path, path: str
 
     with running(tmp_path, path=path) as node:
         with monkeypatch.context() as patch:
-            patch.setattr(scp, "admit", broken)
+            patch.setattr(callers, "admit", broken)
             with RawPeer(node.port) as peer:
                 peer.send(RawPeer.request(CONTEXTS))
                 assert peer.read()[0] == 3
