@@ -41,8 +41,8 @@ lint: $(STAMP)  ## ruff, mypy strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP)  ## seconds from last C-STORE to the answer in the PACS
-	$(BIN)/python -m tests.benchmark.answer_time
+bench: $(STAMP)  ## reception beside Orthanc, DCMTK and a bare copy; start-up; time to the answer; written to docs/reference
+	$(BIN)/python -m tests.benchmark
 
 clean:  ## what the demo and the tests left
 	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache

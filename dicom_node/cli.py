@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
 
+from dicom_node import log
 from dicom_node.core.errors import ConfigError, NodeError, UsageError
 from dicom_node.version import VERSION
 
@@ -45,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             subparser.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        # the log is what ``serve`` says; of the others it must not get into the answer, which programs may read
+        with contextlib.nullcontext() if named == "serve" else log.on_standard_error():
+            return int(options.run(options))
     except (UsageError, ConfigError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -103,8 +103,8 @@ def _store_answers() -> str:
 
 def _store_statuses() -> str:
     does = {
-        Outcome.DELIVERED: "delivered",
-        Outcome.WARNING: "delivered with a warning, told as such",
+        Outcome.DELIVERED: "delivered, or sent until it is proven",
+        Outcome.WARNING: "the same, with a warning that is told",
         Outcome.RETRY: "tried again",
         Outcome.REJECT: "parked",
     }

@@ -1,4 +1,4 @@
-"""One JSON line an event, to standard error's sibling: standard output. Fields come from a short list, so no patient slips in."""
+"""One JSON line an event, to standard output, where a service's log belongs. Fields come from a short list: no patient slips in."""
 
 from __future__ import annotations
 
@@ -8,15 +8,32 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 
 #: The only fields a line may carry. Names, identifiers, accession numbers, birth dates, UIDs and pixels are never among them.
 ALLOWED = frozenset(
     (
         *("study", "run", "pipeline", "rule", "bundle", "policy", "state", "decision", "zone", "code", "reason", "room", "role"),
         *("port", "pid", "peer", "calling_ae", "called_ae", "address", "destination", "kind", "outcome", "attempt", "seconds"),
-        *("status", "count", "size", "error", "file", "line", "host", "path", "delivery", "signal", "version", "next_s", "model_seconds"),
+        *("status", "count", "size", "error", "file", "line", "host", "path", "delivery", "signal", "version", "next_s"),
+        "model_seconds",
     )
 )
+
+
+#: Name of the stream in ``sys``.
+_stream = "stdout"
+
+
+@contextlib.contextmanager
+def on_standard_error() -> Iterator[None]:
+    """Write events to standard error while a command prints its answer to standard output."""
+    global _stream
+    before, _stream = _stream, "stderr"
+    try:
+        yield
+    finally:
+        _stream = before
 
 
 def event(name: str, **fields: object) -> None:
@@ -33,8 +50,9 @@ def event(name: str, **fields: object) -> None:
     line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": name, **fields}
     text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
     with contextlib.suppress(OSError, ValueError):  # a log on a full disk, or that nobody reads any more, must not stop the work
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        stream = getattr(sys, _stream)
+        stream.write(text)
+        stream.flush()
 
 
 def quiet_libraries() -> None:

@@ -64,7 +64,7 @@ def last_beats(home: Home) -> dict[str, float]:
 
 
 def run_receive(home: Home, settings: NodeSettings) -> None:
-    """Role ``receive``: the storage SCP. It knows neither models nor destinations."""
+    """Role ``receive``: the storage SCP. It loads no model and sends no result."""
     from dicom_node.reception import scp
     from dicom_node.stages.arrivals import recorder
     from dicom_node.stages.commitment import admission, disk_watch, services
@@ -190,29 +190,23 @@ def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
 
 def run_web(home: Home, settings: NodeSettings) -> None:
     """Role ``web``: health, metrics and the pages, on loopback."""
-    import uvicorn
-
     from dicom_node.config.certificates import seconds_to_expiry
     from dicom_node.stages.commitment import disk_watch
     from dicom_node.web.app import make_app
+    from dicom_node.web.server import HttpPort
 
     stop = stop_on_signal()
     database = prepare(home, settings)
     watch = disk_watch(home, settings, quiet=True)
     beats = partial(_beats_everywhere, database, home, settings)
     app = make_app(database, settings.site.name, beats, STALE_SECONDS, watch.look, partial(seconds_to_expiry, settings))
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=settings.web.host, port=settings.web.port, log_level="critical", access_log=False)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
+    pages = HttpPort(app, name="web", host=settings.web.host, port=settings.web.port).start()
     log.event("web.started", port=settings.web.port, pid=os.getpid())
-    beat(home, "web")
+    beat(home, "web", pages.problem)
     try:
-        until_told_to_stop(home, "web", stop)
+        until_told_to_stop(home, "web", stop, lambda: pages.problem)
     finally:
-        server.should_exit = True
-        thread.join(5)
+        pages.stop()
 
 
 def run_role(home: Home, settings: NodeSettings, role: str) -> None:
@@ -262,22 +256,20 @@ def _seen_by_others(database: sa.Engine, home: Home, settings: NodeSettings, rol
     if database.dialect.name == "sqlite":
         yield
         return
-    stop = threading.Event()
+    from dicom_node.engine.schedule import Alarm
+
     with processes.first_free(home, role) as slot:
         lease = _enter(database, home, settings, slot, role)
 
-        def loop() -> None:
-            while not stop.wait(settings.work.lease_beat_seconds):
-                with contextlib.suppress(sa.exc.SQLAlchemyError):
-                    lease.beat()
+        def renew() -> None:
+            lease.beat()
 
-        thread = threading.Thread(target=loop, name="lease", daemon=True)
-        thread.start()
+        pulse = Alarm("lease", renew, settings.work.lease_beat_seconds, lambda: True)  # goes on whatever fails, and tells
+        pulse.start()
         try:
             yield
         finally:
-            stop.set()
-            thread.join()
+            pulse.stop()
             with contextlib.suppress(sa.exc.SQLAlchemyError):
                 lease.leave()
 

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.core.errors import StudyError
-from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, LungMask, NotRead, SaliencyMap
+from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, LungMask, NotRead, Picture, SaliencyMap
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
+from dicom_node.imaging.overlay import reduced
 from dicom_node.imaging.pixels import GrayImage, grayscale, read_dataset
 from models.bundle import Bundle, load_bundle
 from pipelines.blocks import quality
@@ -202,6 +203,7 @@ def _read(
         flags=flags,
         maps=maps,
         lungs=LungMask(instance.sop_instance_uid, lungs.mask, _ref(segmenter)),
+        picture=Picture(instance.sop_instance_uid, picture.values.shape, reduced(picture.values)),
         provenance=trail,
     )
 

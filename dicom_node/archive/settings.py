@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dicom_node.core.identifiers import check_ae_title
-from dicom_node.network.https_settings import HttpAccess
+from dicom_node.network.https_settings import HttpAccess, plain_url
 from dicom_node.network.tls_settings import ClientTls
 
 
@@ -68,12 +67,7 @@ class ArchiveSettings(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urllib.parse.urlsplit(value)
-        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("write a URL such as https://pacs.hospital.example/dicom-web")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("a base URL has no user, password, query or fragment; tokens go into access")
-        return value.rstrip("/")
+        return plain_url(value, "https://pacs.hospital.example/dicom-web") if value else value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydicom.uid import UID
+
 from dicom_node.commands.database import opened
+from dicom_node.core.errors import UsageError
 from dicom_node.reception import repository
 from dicom_node.store.connect import reading
 from dicom_node.version import VERSION
@@ -33,7 +36,10 @@ def run(options: argparse.Namespace) -> int:
     with opened(options.home) as (database, _, _), reading(database) as connection:
         rows = repository.recent(connection, options.limit, options.calling)
     if options.export:
-        options.export.write_text(report(rows), encoding="utf-8")
+        try:
+            options.export.write_text(report(rows), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{options.export} cannot be written: {error.strerror}") from None
         print(f"{len(rows)} associations written to {options.export}")
         return 0
     for row in rows:
@@ -64,10 +70,16 @@ def report(rows: list[Any]) -> str:
             parts.append(f"  rejected because  {row.reason}\n")
             continue
         for abstract, transfer, why in row.contexts:
-            parts.append(f"  context           {abstract}  {'with ' + transfer if transfer else 'refused: ' + why}")
+            parts.append(f"  context           {_named(abstract)}  {'with ' + _named(transfer) if transfer else 'refused: ' + why}")
         parts.append(f"  objects           {row.objects} stored, {row.refused} refused, {row.bytes} bytes{_rate(row)}")
         parts.append(f"  end               {_when(row.ended_utc) if row.ended_utc else 'not known'}, {_end(row)}\n")
     return "\n".join(parts)
+
+
+def _named(uid: str) -> str:
+    """Return a UID of the standard with its name."""
+    name = UID(uid).name
+    return uid if name == uid else f"{uid} ({name})"
 
 
 def _when(moment: float) -> str:

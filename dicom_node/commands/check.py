@@ -269,6 +269,7 @@ def check_destinations(settings: NodeSettings) -> Iterator[Line]:
             problems = [str(error)]
         for problem in problems:
             yield Line(Mark.FAIL, f"destination {name}", problem)
+        yield from _reports(name, destination, {peer.ae_title for peer in settings.reception.peers})
         if not problems and sop_classes and module.check(destination, (KEY_OBJECT_SELECTION,)):
             yield Line(Mark.NOTE, f"destination {name}", _NO_NOTES)
         if not problems and hasattr(module, "notes"):
@@ -277,7 +278,6 @@ def check_destinations(settings: NodeSettings) -> Iterator[Line]:
         if not problems:
             what = f" It takes {', '.join(roles)}." if roles else ""
             yield Line(Mark.OK, f"destination {name}", module.describe(destination) + what + _proof(destination))
-            yield from _reports(name, destination, {peer.ae_title for peer in settings.reception.peers})
 
 
 def _proof(destination: DestinationSettings) -> str:

@@ -6,8 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from dicom_node.commands.database import opened
-from dicom_node.core.delivery import proof_words
+from dicom_node.config.model import NodeSettings
+from dicom_node.core.delivery import DeliveryState, proof_words
 from dicom_node.core.errors import UsageError
 from dicom_node.delivery.step import list_deliveries, retry_dead
 from dicom_node.store.connect import reading
@@ -24,16 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with retry: delivery keys (dl_…), also of what was sent and is not proven; default: all that were given up",
     )
     parser.add_argument("--home", type=Path, required=True, help="folder with node.yaml")
-    parser.add_argument("--state", action="append", default=[], help="only this state, e.g. dead, waiting, withheld")
+    states = [state.value for state in DeliveryState]
+    parser.add_argument("--state", action="append", default=[], choices=states, metavar="STATE", help=f"only {', '.join(states)}")
     parser.add_argument("--destination", default="", help="only this destination")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
 def run(options: argparse.Namespace) -> int:
     """List or retry."""
-    with opened(options.home) as (database, _, _):
+    with opened(options.home) as (database, settings, _):
         if options.action == "retry":
-            return _retry(database, options.delivery)
+            return _retry(database, settings, options.delivery)
         with reading(database) as connection:
             rows = list_deliveries(connection, states=options.state, destination=options.destination)
     for row in rows:
@@ -60,20 +64,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _retry(database: object, named: list[str]) -> int:
-    import sqlalchemy as sa
+def _retry(database: sa.Engine, settings: NodeSettings, named: list[str]) -> int:
+    from dicom_node.engine.port import Port  # the engine takes a second to load; listing does not need it
 
-    from dicom_node.engine.port import Port
-
-    assert isinstance(database, sa.Engine)
-    port = Port(database)
+    port = Port(database, {name: destination.max_concurrent for name, destination in settings.destinations.items()})
     try:
         with database.begin() as connection:
             again = retry_dead(connection, named or None, port.submit_delivery)
     finally:
         port.close()
     missing = sorted(set(named) - set(again))
+    print(f"{len(again)} deliveries are sent again")
     if missing:
         raise UsageError(f"not given up, or unknown: {', '.join(missing)}")
-    print(f"{len(again)} deliveries are sent again")
     return 0

@@ -38,7 +38,7 @@ def read_studies(paths: Iterable[Path]) -> tuple[list[Study], list[tuple[Path, s
             continue
         held = by_study.setdefault(instance.study_instance_uid, {})
         if instance.sop_instance_uid in held:
-            same = held[instance.sop_instance_uid].sha256 == instance.sha256
+            same = held[instance.sop_instance_uid].digest == instance.digest
             not_read.append(
                 (path, "The same object again." if same else "Another object under the same UID; the first file is kept.")
             )

@@ -59,8 +59,8 @@ def proof_words(state: str, proof: str, detail: str = "") -> str:
 class Outcome(enum.StrEnum):
     """What one attempt came to."""
 
-    DELIVERED = "delivered"
-    WARNING = "warning"  # delivered, and the peer told something; never shown as plain success
+    DELIVERED = "accepted"  # the peer took it; whether that is enough to call it delivered is for its proof to say
+    WARNING = "warning"  # the same, and the peer told something; never shown as plain success
     RETRY = "retry"  # temporary: try again later
     REJECT = "reject"  # permanent: a person must change something
 

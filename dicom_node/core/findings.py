@@ -138,6 +138,18 @@ class LungMask:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """The image that was read, as it is displayed, reduced for a picture: so it need not be decoded again to draw on it.
+
+    ``values``: uint8 (h, w). ``shape``: (rows, columns) of the image.
+    """
+
+    sop_instance_uid: str
+    shape: tuple[int, int]
+    values: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class NotRead:
     """An instance of the study that was not read, and why (key of ``core/abstentions.py``)."""
 
@@ -178,6 +190,7 @@ class Findings:
     abstention: Abstention | None = None
     maps: tuple[SaliencyMap, ...] = ()
     lungs: LungMask | None = None
+    picture: Picture | None = None
     provenance: dict[str, Any] = field(default_factory=dict)  # preprocessing facts: JSON values only
 
     @property
@@ -211,13 +224,14 @@ class Findings:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays as plain values; ``arrays`` holds the rest."""
-        plain = dataclasses.asdict(dataclasses.replace(self, maps=(), lungs=None))
+        plain = dataclasses.asdict(dataclasses.replace(self, maps=(), lungs=None, picture=None))
         plain["maps"] = [{**_without_array(m)} for m in self.maps]
         plain["lungs"] = _without_array(self.lungs) if self.lungs else None
+        plain["picture"] = _without_array(self.picture) if self.picture else None
         return plain
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name: ``map0`` (or ``map0.grid``, ``map0.rows``, ``map0.columns``), …, ``lungs`` in bits."""
+        """Return the arrays by name: ``map0`` (or its ``.grid``, ``.rows``, ``.columns``), …, ``picture``, ``lungs`` in bits."""
         named: dict[str, NDArray[Any]] = {}
         for n, one in enumerate(self.maps):
             if isinstance(one.placed, Spread):
@@ -227,12 +241,14 @@ class Findings:
         if self.lungs is not None:
             named["lungs"] = np.packbits(self.lungs.values, axis=1)
             named["lungs.columns"] = np.asarray(self.lungs.values.shape[1])
+        if self.picture is not None:
+            named["picture"] = self.picture.values
         return named
 
     @classmethod
     def from_json(cls, data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Findings:
         """Rebuild what ``to_json`` and ``arrays`` gave."""
-        lungs = data["lungs"]
+        lungs, picture = data["lungs"], data.get("picture")
         return cls(
             pipeline=data["pipeline"],
             read=tuple(data["read"]),
@@ -255,11 +271,14 @@ class Findings:
             )
             if lungs
             else None,
+            picture=Picture(picture["sop_instance_uid"], (picture["shape"][0], picture["shape"][1]), arrays["picture"])
+            if picture
+            else None,
             provenance=data["provenance"],
         )
 
 
-def _without_array(item: SaliencyMap | LungMask) -> dict[str, Any]:
+def _without_array(item: SaliencyMap | LungMask | Picture) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for f in dataclasses.fields(item):
         value = getattr(item, f.name)

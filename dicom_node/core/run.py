@@ -100,6 +100,6 @@ def run_key(
 
     Everything that leaves the node derives its UID from this key and its role, so a second sending is the same SOP Instance.
     """
-    sources = sorted(f"{i.sop_instance_uid}:{i.sha256}" for i in read)
+    sources = sorted(f"{i.sop_instance_uid}:{i.digest}" for i in read)
     parts = (study_instance_uid, *sources, pipeline, *sorted(bundle_hashes), policy_hash, VERSION, str(revision))
     return "rn_" + uuid.uuid5(NAMESPACE, "|".join(parts)).hex

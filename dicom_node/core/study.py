@@ -73,8 +73,9 @@ class HeaderFacts:
     document_title: str = ""  # code value of a KOS' or SR's title (Concept Name Code Sequence of the root)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for the database (identifying values revealed: the row lies beside the image)."""
-        return {name: _reveal(value) for name, value in vars(self).items()}  # asdict would copy every value, for every object
+        """Return plain values for the database, unknown ones left out; identifying ones are revealed: the row lies by the image."""
+        known = ((name, value) for name, value in vars(self).items() if value or type(value) is int)
+        return {name: _reveal(value) for name, value in known}  # asdict would copy every value, for every object
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> HeaderFacts:
@@ -107,7 +108,7 @@ class Instance:
     """One SOP Instance as it lies on disk.
 
     ``path`` is absolute where the instance was loaded for use; the database keeps it relative to the store.
-    ``sha256`` is over the data set's bytes as received, without the Part 10 file meta that we add.
+    ``digest`` (``core.digest``) is over the data set's bytes as received, without the Part 10 file meta that we add.
     """
 
     sop_class_uid: str
@@ -115,7 +116,7 @@ class Instance:
     series_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    sha256: str
+    digest: str
     path: str
     facts: HeaderFacts = field(default_factory=HeaderFacts)
     calling_ae: str = ""

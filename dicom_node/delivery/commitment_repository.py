@@ -66,10 +66,3 @@ def due_answers(connection: sa.Connection, now_utc: float) -> list[sa.Row[Any]]:
     due = sa.or_(c.next_attempt_utc <= now_utc, c.next_attempt_utc > now_utc + _LATEST_SECONDS)
     query = sa.select(commitment).where(c.direction == ANSWERED, c.state == OPEN, due)
     return list(connection.execute(query.order_by(c.requested_utc)))
-
-
-def forget(connection: sa.Connection, before_utc: float) -> int:
-    """Delete transactions that ended and were begun before this time; return how many."""
-    c = commitment.c
-    done = connection.execute(sa.delete(commitment).where(c.state != OPEN, c.requested_utc < before_utc))
-    return int(done.rowcount)

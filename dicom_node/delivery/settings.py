@@ -36,7 +36,11 @@ class DestinationSettings(BaseModel):
     )
     max_concurrent: int = Field(default=2, ge=1, description="Attempts at once to this destination.")
     timeout_seconds: float = Field(default=30, gt=0, description="Longest wait for the peer's answer.")
-    patience_hours: float = Field(default=72, gt=0, description="Temporary failures are tried again for this long, then parked.")
+    patience_hours: float = Field(
+        default=72,
+        gt=0,
+        description="Temporary failures are tried again for this long, then parked; what takes a result back is never given up.",
+    )
 
 
 class ArchivingSettings(DestinationSettings):

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicom_node.core.delivery import DeliveryState, Outcome, Proof, Receipt
+from dicom_node.core.withdrawal import ROLES
 from dicom_node.delivery import repository, withdraw
 from dicom_node.delivery.attempt import ROOM, SENDABLE
 from dicom_node.delivery.plan import words
@@ -52,7 +53,8 @@ def settle_delivery(
             repository.update(connection, delivery_id, begun_utc=None)
         settings = destinations.get(row.destination)
         patience = settings.patience_hours * 3600 if settings else 0.0
-        if receipt.outcome is Outcome.REJECT or now - row.planned_utc >= patience:
+        impatient = now - row.planned_utc >= patience and row.role not in ROLES  # what takes a result back is never given up on
+        if receipt.outcome is Outcome.REJECT or impatient:
             why = "" if receipt.outcome is Outcome.REJECT else " (out of patience)"
             repository.update(
                 connection, delivery_id, state=str(DeliveryState.DEAD), next_attempt_utc=None, detail=receipt.detail + why

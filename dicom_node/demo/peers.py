@@ -38,7 +38,7 @@ def free_ports(count: int) -> list[int]:
             item.close()
 
 
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until ``ready`` says so.
 
     Raises

@@ -57,7 +57,8 @@ def living_roles(database: sa.Engine, dead_seconds: float) -> set[str]:
     """Return the roles that some process, here or on another machine, is alive in."""
     now = database_now(database.dialect.name)
     with database.connect() as connection:
-        query = sa.select(lease.c.role).where(lease.c.beat_utc > now - dead_seconds, lease.c.name != TIMERS).distinct()
+        fresh = lease.c.beat_utc.between(now - dead_seconds, now + dead_seconds)  # later ones: the database's clock was set back
+        query = sa.select(lease.c.role).where(fresh, lease.c.name != TIMERS).distinct()
         return set(connection.execute(query).scalars())
 
 
@@ -82,6 +83,7 @@ class Leases:
         self._last_beat = time.monotonic()
         self._silent_until = 0.0
         self._timers_until = 0.0
+        self._ahead: dict[tuple[str, float], float] = {}  # name and beat of a row from the future -> seen since (monotonic)
 
     @property
     def name(self) -> str:
@@ -120,13 +122,15 @@ class Leases:
         """Return the names of all processes that were heard within the term, this one included."""
         with self._database.connect() as connection:
             query = sa.select(lease.c.name).where(lease.c.beat_utc > self._now - self._dead, lease.c.name != TIMERS)
-            return {self._name, *connection.execute(query).scalars()}
+            heard = set(connection.execute(query).scalars())
+            return {self._name} | heard - self._left_ahead(connection).keys()
 
     def take_timers(self) -> bool:
         """Take or renew the lease of the timers; say whether this process has it."""
         asked = time.monotonic()
         with self._database.begin() as connection:
-            mine_or_free = sa.or_(lease.c.holder == self._name, lease.c.beat_utc < self._now - self._dead)
+            left = self._left_ahead(connection).get(TIMERS)
+            mine_or_free = sa.or_(lease.c.holder == self._name, lease.c.beat_utc < self._now - self._dead, lease.c.beat_utc == left)
             renewed = connection.execute(
                 sa.update(lease)
                 .where(lease.c.name == TIMERS, mine_or_free)
@@ -146,6 +150,18 @@ class Leases:
     def has_timers(self) -> bool:
         """Say whether this process holds the timers for certain, also when the database has not answered for a while."""
         return time.monotonic() < self._timers_until
+
+    def _left_ahead(self, connection: sa.Connection) -> dict[str, float]:
+        """Return name and beat of the dead whose last beat lies in the future: the database's clock was set back after it.
+
+        The living beat again within a term, so a beat that was seen unmoved for longer is a dead one's.
+        """
+        now = time.monotonic()
+        query = sa.select(lease.c.name, lease.c.beat_utc).where(lease.c.beat_utc > self._now + self._dead)
+        self._ahead = {
+            (row.name, row.beat_utc): self._ahead.get((row.name, row.beat_utc), now) for row in connection.execute(query)
+        }
+        return {name: beat for (name, beat), since in self._ahead.items() if now - since > self._dead}
 
     def leave(self) -> None:
         """Give the leases back: what is left is taken over at once."""

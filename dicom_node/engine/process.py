@@ -86,7 +86,8 @@ def last_beats(home: Home, roles: Iterable[str]) -> dict[str, float]:
     for role in roles:
         with contextlib.suppress(OSError, ValueError, KeyError):
             last = json.loads((home.state / f"{role}.json").read_text())
-            ages[role] = math.inf if last.get("problem") else time.time() - last["at"]
+            # a beat in the future is an old one, too: the clock was set back, and it was not renewed since
+            ages[role] = math.inf if last.get("problem") else abs(time.time() - last["at"])
     return ages
 
 

@@ -14,6 +14,8 @@ from dicom_node.home import Home
 
 #: Longest wait before a role that dies again and again is started once more.
 _LONGEST_SECONDS = 10.0
+#: Time that roles have to stop; systemd and Compose wait longer (``TimeoutStopSec``, ``stop_grace_period``).
+_PATIENCE_SECONDS = 30.0
 #: NumPy's own threads spin while they wait; with several processes on few cores they take the time of the others.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -57,9 +59,10 @@ def _end(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
     """Ask them to stop; those that do not are killed."""
     for child in children.values():
         child.terminate()
+    end = time.monotonic() + _PATIENCE_SECONDS  # one for all
     for child in children.values():
         try:
-            child.wait(timeout=30)
+            child.wait(timeout=max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.kill()
 

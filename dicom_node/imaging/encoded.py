@@ -15,12 +15,13 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Exp
 
 from dicom_node.core.errors import StudyError
 from dicom_node.imaging.element_values import ODD
+from dicom_node.imaging.quick_header import quick_header
 
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
 #: So much of a deflated object is unpacked, and its header must lie within: a few kilobytes can unpack to anything.
 MAX_INFLATED_BYTES = 1 << 26
 #: A header is read in pieces, about two an element. Bytes that fall into more (a megabyte of zeros is 131072 elements) are none.
-MAX_READS = 1_000_000
+MAX_READS = 600_000
 
 
 class Header(NamedTuple):
@@ -52,6 +53,9 @@ def read_header(data: bytes | mmap.mmap, transfer_syntax_uid: str) -> Header:
         data, more = _inflate(data if isinstance(data, bytes) else data.read(MAX_INFLATED_BYTES))
     implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     little = transfer_syntax_uid != ExplicitVRBigEndian
+    quick = quick_header(data, implicit=implicit) if little and isinstance(data, bytes) and not more else None
+    if quick is not None:
+        return Header(quick.dataset, quick.pixels_tag >> 16 == 0x7FE0 and quick.pixels_length != 0, False)
     stopped_at: list[tuple[int, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:

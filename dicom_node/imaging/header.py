@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from dicom_node.core.digest import digest_of
 from dicom_node.core.errors import StudyError, UnsupportedInstance
 from dicom_node.core.phi import Phi
 from dicom_node.core.product import PRODUCT_NAME
@@ -35,7 +35,7 @@ def read_instance(path: Path) -> Instance:
     Returns
     -------
     Instance
-        ``path`` is absolute; ``sha256`` is over the data set's bytes, after the file meta.
+        ``path`` is absolute; ``digest`` is over the data set's bytes, after the file meta.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_instance(path: Path) -> Instance:
         series_instance_uid=uids["SeriesInstanceUID"],
         study_instance_uid=uids["StudyInstanceUID"],
         transfer_syntax_uid=syntax,
-        sha256=hashlib.sha256(data).hexdigest(),
+        digest=digest_of(data),
         path=str(path.resolve()),
         facts=read_facts(header.dataset, has_pixel_data=header.has_pixel_data),
     )

@@ -271,6 +271,9 @@ def _only_stored_bits(
     """Cut away overlay planes and rubbish beside the stored bits, and extend the sign (PS3.5 8.1.1)."""
     if stored == allocated or not containers:
         return values  # JPEG codecs carry the stored bits only
+    low, high_value = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
+    if high == stored - 1 and values.size and low <= values.min() and values.max() <= high_value:
+        return values.astype(values.dtype.newbyteorder("="), copy=False)  # nothing lies beside: the usual case, and cheap to see
     values = values.astype(values.dtype.newbyteorder("="), copy=False)  # big endian arrives as big-endian dtype
     width = values.dtype.itemsize * 8
     unsigned = values.view(np.dtype(f"u{values.dtype.itemsize}"))

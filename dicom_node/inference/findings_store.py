@@ -29,13 +29,13 @@ def has_findings(folder: Path) -> bool:
 
 
 def load_outcome(folder: Path) -> Findings:
-    """Read the findings without maps and masks."""
+    """Read the findings without maps, masks and picture."""
     data = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    return Findings.from_json({**data, "maps": [], "lungs": None}, {})
+    return Findings.from_json({**data, "maps": [], "lungs": None, "picture": None}, {})
 
 
 def drop_arrays(folder: Path) -> None:
-    """Delete maps and masks once the objects made from them are there, and what a crash left half written."""
+    """Delete maps, masks and picture once the objects made from them are there, and what a crash left half written."""
     (folder / _ARRAYS).unlink(missing_ok=True)
     for leftover in folder.glob(".*"):
         leftover.unlink(missing_ok=True)

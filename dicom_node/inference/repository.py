@@ -130,11 +130,10 @@ def wait_again(connection: sa.Connection, run_key: str) -> bool:
     return connection.execute(query).rowcount > 0
 
 
-def finish_run(connection: sa.Connection, run_key: str, state: str, summary: dict[str, Any] | None) -> None:
-    """Write the outcome; repeating it changes nothing."""
-    connection.execute(
-        sa.update(run).where(run.c.run_key == run_key).values(state=state, summary=summary, finished_utc=time.time())
-    )
+def finish_run(connection: sa.Connection, run_key: str, state: str, summary: dict[str, Any] | None) -> bool:
+    """Write the outcome of a run that waits or works; says whether it did. One that has ended stays as it is."""
+    query = sa.update(run).where(run.c.run_key == run_key, run.c.state.in_(ACTIVE))
+    return connection.execute(query.values(state=state, summary=summary, finished_utc=time.time())).rowcount > 0
 
 
 def stale_runs(connection: sa.Connection, study_key: str = "") -> list[StoredRun]:

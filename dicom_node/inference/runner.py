@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from queue import SimpleQueue
 from typing import Any
 
 from dicom_node.core.errors import BundleError, DeviceError, PipelineError, StoreError
@@ -120,8 +122,12 @@ class PipelineProcess:
                 self._reserved = self._reserved and not alone
                 raise StoreError("the node is stopping")
             self._inside += 1
-            child = self._started()
-            future = child.send(job)
+            try:
+                child = self._started()
+                future = child.send(job)
+            except BaseException:  # no memory for a process, say: the place is free again, or no run would ever have one
+                self._leave(alone)
+                raise
         try:
             return future.result(timeout_seconds)
         except TimeoutError:
@@ -132,11 +138,14 @@ class PipelineProcess:
                 raise StoreError("the node is stopping") from None
             raise
         finally:
-            with self._changed:
-                self._inside -= 1
-                if alone:
-                    self._reserved = False
-                self._changed.notify_all()
+            self._leave(alone)
+
+    def _leave(self, alone: bool) -> None:
+        with self._changed:
+            self._inside -= 1
+            if alone:
+                self._reserved = False
+            self._changed.notify_all()
 
     def _full(self, alone: bool) -> bool:
         if self._closed:
@@ -172,29 +181,33 @@ class _Child:
         self._jobs: set[int] = set()
         self._number = 0
         self.living = True
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="pipeline jobs", daemon=True)
+        self._writer.start()
         threading.Thread(target=self._listen, name="pipeline answers", daemon=True).start()
 
     def send(self, job: PipelineJob | WarmUp) -> Future[Answer]:
-        """Hand over a job; the future gets its answer, or ``_Died``."""
+        """Hand over a job, without waiting for the child to take it; the future gets its answer, or ``_Died``."""
         future: Future[Answer] = Future()
         with self._lock:
             self._number += 1
-            number = self._number
-            if isinstance(job, PipelineJob):
-                self._jobs.add(number)
-            self._waiting[number] = future
-            try:
-                self._line.send((number, job))
-            except OSError:  # it died a moment ago; the listener may not know yet
-                del self._waiting[number]
-                self._jobs.discard(number)
-                self.living = False
+            packed = ForkingPickler.dumps((self._number, job))  # what cannot be packed is the caller's defect, not this child's
+            if not self.living:  # it died a moment ago
                 future.set_exception(_Died(alone=False))
-            except Exception:  # what cannot be handed over is the caller's defect, and not this child's
-                del self._waiting[number]
-                self._jobs.discard(number)
-                raise
+                return future
+            if isinstance(job, PipelineJob):
+                self._jobs.add(self._number)
+            self._waiting[self._number] = future
+            self._outbox.put(packed)
         return future
+
+    def _write(self) -> None:
+        """Write apart: a child that reads nothing any more must not hold up whoever keeps the time limit."""
+        while (packed := self._outbox.get()) is not None:
+            try:
+                self._line.send_bytes(packed)
+            except OSError:  # it is gone; the listener tells everybody
+                return
 
     def kill(self) -> None:
         """End it at once; whoever waits is told."""
@@ -218,6 +231,8 @@ class _Child:
             self._waiting.clear()
         self._process.kill()
         self._process.join()
+        self._outbox.put(None)
+        self._writer.join()
         self._line.close()
         for future in waiting:
             future.set_exception(_Died(alone))

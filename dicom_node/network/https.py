@@ -169,9 +169,12 @@ def _read(path: Path | None, variable: str | None, what: str) -> str:
             raise HttpFailure(f"The environment variable {variable} holds no {what}.", status=401, temporary=False)
         return value
     try:
-        return (path or Path()).read_text(encoding="utf-8").strip()
+        value = (path or Path()).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise HttpFailure(f"The {what} file cannot be read ({type(error).__name__}).", status=401, temporary=False) from error
+    if not value:  # just being written, perhaps; without a token nothing is sent
+        raise HttpFailure(f"The {what} file is empty.", status=401, temporary=True)
+    return value
 
 
 def _verify(tls: HttpsTls | None) -> ssl.SSLContext:

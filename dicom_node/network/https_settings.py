@@ -11,6 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from dicom_node.network.tls_settings import HttpsTls
 
 
+def plain_url(value: str, example: str) -> str:
+    """Return a base URL without its last slash.
+
+    Raises
+    ------
+    ValueError
+        It is none, or holds what belongs elsewhere; ``example`` shows how to write one. The value itself is not repeated: it may
+        hold a password.
+    """
+    parts = urllib.parse.urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"write a URL such as {example}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("a base URL has no user, password, query or fragment; for tokens there are settings of their own")
+    return value.rstrip("/")
+
+
 class OAuth2Settings(BaseModel):
     """A token fetched with a client id and secret, used until it ends, and fetched again when the server does not take it."""
 

@@ -13,6 +13,8 @@ from dicom_node.core.errors import PeerError
 
 #: Text before the first boundary, which nobody reads (RFC 2046, 5.1.1); more of it is no multipart message.
 _MOST_PREAMBLE = 4096
+#: A part that is kept in memory. Large multi-frame objects have a gigabyte; a server that never ends must not take it all.
+MOST_PART_BYTES = 1 << 31
 
 
 class BrokenMultipart(PeerError):
@@ -134,27 +136,31 @@ class MultipartReader:
 class _Whole:
     """A part in memory."""
 
-    def __init__(self, parts: list[bytes]) -> None:
+    def __init__(self, parts: list[bytes], most_bytes: int) -> None:
         self._parts = parts
         self._pieces: list[bytes] = []
+        self._left = most_bytes
 
     def write(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise BrokenMultipart("a part of the message is larger than any object")
         self._pieces.append(piece)
 
     def end(self) -> None:
         self._parts.append(b"".join(self._pieces))
 
 
-def parts_of(boundary: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def parts_of(boundary: str, pieces: Iterable[bytes], most_bytes: int = MOST_PART_BYTES) -> Iterator[bytes]:
     """Yield each part's content as soon as it is whole.
 
     Raises
     ------
     BrokenMultipart
-        The message is none, or was cut off; the parts before were yielded.
+        The message is none, was cut off, or has a part of more than ``most_bytes``; the parts before were yielded.
     """
     whole: list[bytes] = []
-    reader = MultipartReader(boundary, lambda headers: _Whole(whole))
+    reader = MultipartReader(boundary, lambda headers: _Whole(whole, most_bytes))
     for piece in pieces:
         reader.feed(piece)
         yield from whole

@@ -91,6 +91,7 @@ class FastDul(DULServiceProvider):  # type: ignore[misc]
         self.to_user_queue = TellingQueue(association.news.set)
         self._reader: PDataReader | None = None
         self._linger_until = 0.0
+        self._reading = False
 
     def kill_dul(self) -> None:
         """End the thread soon, and let nobody wait for what it would have brought."""
@@ -112,7 +113,12 @@ class FastDul(DULServiceProvider):  # type: ignore[misc]
             return True
         return any(isinstance(primitive, (A_ABORT, A_P_ABORT)) for primitive in list(self.to_provider_queue.queue))
 
+    def idle_timer_expired(self) -> bool:
+        """Say whether nothing came for too long; a message under way, however long it takes, is no idleness."""
+        return not self._reading and bool(super().idle_timer_expired())
+
     def _is_transport_event(self) -> bool:
+        self._reading = False  # only now: the library has started the idle timer anew
         connection = self.socket
         if connection is None or connection.socket is None:
             time.sleep(0.001)
@@ -121,6 +127,7 @@ class FastDul(DULServiceProvider):  # type: ignore[misc]
             return self._linger(connection)
         if not connection.stream.wait(0 if self.event_queue.queue else SLICE_SECONDS):
             return False
+        self._reading = True
         self._read_pdu_data()
         return True
 

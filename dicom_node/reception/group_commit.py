@@ -99,14 +99,16 @@ class GroupCommit:
         return True
 
     def _alone(self, item: _Waiting) -> None:
-        """Settle one, with another connection if the kept one turns out to be dead before anything was done."""
+        """Settle one, once more if nothing was done: the kept connection was dead, or the database gave no turn under load."""
         kept = self._connection is not None
+        began = False
         try:
             try:
                 transaction = self._connected().begin()
+                began = True
                 item.result = item.work(self._connected())
             except sa.exc.DBAPIError as error:
-                if not (kept and error.connection_invalidated):
+                if began and not (kept and error.connection_invalidated):
                     raise
                 self._disconnect()
                 transaction = self._connected().begin()

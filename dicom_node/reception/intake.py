@@ -109,7 +109,7 @@ class Intake:
             part.discard()
             raise
         key = self._files.keep(part, study_key)
-        stored = replace(instance, path=key, sha256=part.sha256)
+        stored = replace(instance, path=key, digest=part.digest)
         received_utc = self._clock()
         kept = self._rows.write(
             lambda connection: self._record(connection, stored, size=part.size, received_utc=received_utc), study_key
@@ -137,7 +137,7 @@ class Intake:
 def examined(command: Command, part: PartFile) -> Instance:
     """Return what the data set is, if it is what the command says (PS3.4, B.2.2: SOP class and instance must be the same).
 
-    ``path`` and ``sha256`` are empty.
+    ``path`` and ``digest`` are empty.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def examined(command: Command, part: PartFile) -> Instance:
         series_instance_uid=series_uid,
         study_instance_uid=study_uid,
         transfer_syntax_uid=command.transfer_syntax_uid,
-        sha256="",
+        digest="",
         path="",
         facts=read_facts(ds, has_pixel_data=header.has_pixel_data),
         calling_ae=command.calling_ae,

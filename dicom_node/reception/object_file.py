@@ -1,4 +1,8 @@
-"""An object onto the disk so that a power cut leaves all of it or nothing: write, fdatasync, rename, fsync of the folder."""
+"""An object onto the disk so that it survives a power cut once ``keep`` returns: write, rename, fdatasync and fsync of the folder.
+
+The file has its name a moment before all of it is on the disk: name and bytes are then flushed together. Until the row is written,
+which is after that, nobody takes it for an object; what a power cut leaves in between is moved aside at the next start.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.reception.folder_sync import Folder, OpenFolders, Sync
 from dicom_node.reception.part_file import PartFile
 
 #: Folders remembered as durable; forgetting them costs no more than a sync.
@@ -41,14 +46,6 @@ def _element(element: int, vr: bytes, text: str) -> bytes:
     return struct.pack("<HH2sH", 0x0002, element, vr, len(value)) + value
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class ObjectFiles:
     """The files below HOME/store. Their names are drawn here and never come from the sender."""
 
@@ -56,6 +53,8 @@ class ObjectFiles:
         self.root = root
         self._lock = threading.Lock()
         self._durable: set[Path] = set()  # folders known to survive a power cut
+        self._open = OpenFolders()
+        self._incoming = root / INCOMING
 
     def begin(self, preamble: bytes) -> PartFile:
         """Open a file for an object that is arriving.
@@ -65,7 +64,7 @@ class ObjectFiles:
         OSError
             There is no room for it, or no right; nothing is left of it.
         """
-        path = self.root / INCOMING / f"{uuid.uuid4().hex}.part"
+        path = self._incoming / f"{uuid.uuid4().hex}.part"
         try:
             return PartFile(path, preamble)
         except FileNotFoundError:
@@ -88,10 +87,13 @@ class ObjectFiles:
         key = f"{study_key[-2:]}/{study_key}/{uuid.uuid4().hex}.dcm"
         final = self.root / key
         try:
-            self._make_folder(final.parent)
-            part.finish()
+            folder = self._folder(final.parent)
             os.rename(part.path, final)
-            _sync_folder(final.parent)
+            names = Sync(folder.sync)
+            try:
+                part.finish()
+            finally:
+                names.wait()
         except OSError:
             self._forget_folder(final.parent)
             part.discard()
@@ -105,6 +107,13 @@ class ObjectFiles:
         with suppress(OSError):
             (self.root / key).unlink()
 
+    def _folder(self, path: Path) -> Folder:
+        folder = self._open.get(path)
+        if folder is None:
+            self._make_folder(path)
+            folder = self._open.add(path)
+        return folder
+
     def _make_folder(self, folder: Path) -> None:
         with self._lock:
             if folder in self._durable and folder.is_dir():
@@ -117,11 +126,12 @@ class ObjectFiles:
                 if level in self._durable and level.is_dir():
                     continue
                 level.mkdir(exist_ok=True)
-                _sync_folder(level.parent)
+                Folder(level.parent).sync()
                 if level != folder:
                     self._durable.add(level)
             self._durable.add(folder)
 
     def _forget_folder(self, folder: Path) -> None:
+        self._open.forget(folder)
         with self._lock:
             self._durable.difference_update((folder, *folder.parents))

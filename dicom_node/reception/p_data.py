@@ -14,6 +14,7 @@ from dicom_node.reception.wire import (
     IS_LAST,
     P_DATA_TF,
     StoreRequest,
+    announces_data_set,
     parse_command,
     pdu_header,
     pdv_header,
@@ -92,6 +93,7 @@ class PDataReader:
         self._request: StoreRequest | None = None
         self._slices: list[memoryview] = []
         self._other_bytes = 0
+        self._data_set_due = False  # of a message that is not ours
 
     @property
     def in_object(self) -> bool:
@@ -101,7 +103,7 @@ class PDataReader:
     @property
     def at_rest(self) -> bool:
         """Whether no message is under way here."""
-        return self._object is None and not self._command
+        return self._object is None and not self._command and not self._data_set_due
 
     def read(self) -> None:
         """Read P-DATA as long as there is some and a message is under way; the next PDU is one.
@@ -119,8 +121,7 @@ class PDataReader:
                 if kind != P_DATA_TF:
                     if self._object is not None and kind not in (5, 7):
                         raise Malformed("another PDU in the middle of an object")
-                    if self._object is not None:
-                        self.discard()
+                    self.discard()
                     return
                 stream.position += 6
                 self._pdu(length)
@@ -133,6 +134,7 @@ class PDataReader:
     def discard(self) -> None:
         """Forget the object that is under way."""
         self._slices.clear()
+        self._data_set_due = False
         if self._object is not None:
             gone, self._object = self._object, None
             gone.discard()
@@ -172,12 +174,14 @@ class PDataReader:
 
     def _whole_command(self, context_id: int, command: bytes) -> None:
         try:
-            request = store_request(parse_command(command))
+            elements = parse_command(command)
+            request = store_request(elements)
         except ValueError as error:
             raise Malformed(str(error)) from error
         context = self._contexts[context_id]
         self._other_bytes = 0
         if request is None or context is None:
+            self._data_set_due = announces_data_set(elements)
             self._forward(context_id, IS_COMMAND | IS_LAST, command)
             return
         self._request = request
@@ -214,6 +218,8 @@ class PDataReader:
         if context_id not in self._contexts:
             raise Malformed("a data set in a presentation context that was not accepted")
         self._forward(context_id, control, self._bytes(left))
+        if control & IS_LAST:
+            self._data_set_due = False
 
     def _bytes(self, count: int) -> bytes:
         """Take so many bytes out of the stream, which may be more than its window holds."""

@@ -85,8 +85,9 @@ class ReceptionSettings(BaseModel):
     path: Literal["fast", "plain"] = Field(
         default="fast",
         description=(
-            "fast: this node reads the objects itself; plain: the DICOM library does, several times slower and with the whole "
-            "object in memory. Both do the same; plain is for finding out whether a peer's trouble lies with the fast path."
+            "fast: this node reads the objects itself; plain: the DICOM library does, several times slower, with the whole "
+            "object in memory, and it answers only the first of two messages that share a PDU. Otherwise both do the same; plain "
+            "is for finding out whether a peer's trouble lies with the fast path."
         ),
     )
     max_associations: int = Field(

@@ -59,6 +59,11 @@ def store_request(command: dict[int, bytes]) -> StoreRequest | None:
     return StoreRequest(_number(command, _MESSAGE_ID), _text(command, _SOP_CLASS), _text(command, _SOP_INSTANCE))
 
 
+def announces_data_set(command: dict[int, bytes]) -> bool:
+    """Say whether a data set follows the command (PS3.7, E.1: any Command Data Set Type but 0101H)."""
+    return _number(command, _DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET
+
+
 def store_answer(context_id: int, request: StoreRequest, status: int, comment: str = "") -> bytes:
     """Return a P-DATA-TF PDU with the C-STORE-RSP; ``comment`` becomes the Error Comment (0000,0902)."""
     elements = [

@@ -16,7 +16,6 @@ from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.product import DISCLAIMER, SYNTHETIC, UNVALIDATED
 from dicom_node.core.run import RunRequest
 from dicom_node.core.study import Instance, Study
-from dicom_node.results import report_text
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.results.source import read_source
 
@@ -106,10 +105,6 @@ class ResultContext:
         value = self.source.get("PatientOrientation")
         parts = () if not value or isinstance(value, str) else tuple(str(v).strip().upper() for v in value)
         return parts if len(parts) == 2 and all(parts) else ()
-
-    def report_lines(self) -> list[str]:
-        """Return the plain-language result or refusal, one sentence or two a line, ASCII, without identifiers."""
-        return [line for section in report_text.sections(self) for line in section.lines]
 
 
 def is_image(instance: Instance) -> bool:

@@ -25,6 +25,7 @@ from dicom_node.results.message_facts import (
     study_moment,
 )
 from dicom_node.results.message_facts import source_facts as facts_of
+from dicom_node.results.report_text import report_lines
 
 _POSITIVE = term("v3-ObservationInterpretation", "POS", "Positive")
 _NEGATIVE = term("v3-ObservationInterpretation", "NEG", "Negative")
@@ -135,7 +136,7 @@ def diagnostic_report(context: ResultContext, accession: str, status: str, resul
     made["result"] = [{"reference": url} for url in results]
     if "derivedFrom" in links:
         made["imagingStudy"] = links["derivedFrom"]
-    lines = [line for line in context.report_lines() if line]
+    lines = [line for line in report_lines(context) if line]
     made["conclusion"] = "\n".join(_with_disclaimer(context, lines))
     code = refusal_code(findings) or decision_code(findings)
     if code is not None:

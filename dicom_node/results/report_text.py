@@ -5,15 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dicom_node.core.abstentions import sentence
 from dicom_node.core.findings import Decision, Finding, SaliencyMap, Zone, probability_text
-
-if TYPE_CHECKING:
-    from dicom_node.results.context import ResultContext
+from dicom_node.results.context import ResultContext
 
 _PLAIN = str.maketrans(
     {"≥": ">=", "≤": "<=", "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "±": "+/-"}
@@ -44,6 +41,11 @@ def sections(context: ResultContext) -> tuple[Section, ...]:
     body = _refusal(context) if findings.abstention else _result(context)
     made = (*body, Section("images", _images(context)), Section("method", _method(context)), Section("notice", _notice(context)))
     return tuple(Section(s.key, tuple(plain(line) for line in s.lines)) for s in made if s.lines)
+
+
+def report_lines(context: ResultContext) -> list[str]:
+    """Return the plain-language result or refusal, one sentence or two a line, ASCII, without identifiers."""
+    return [line for section in sections(context) for line in section.lines]
 
 
 def why_not(note: str) -> str:

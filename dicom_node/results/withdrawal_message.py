@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 
 from dicom_node.core.artifact import HL7, Artifact
 from dicom_node.core.withdrawal import MESSAGE
 from dicom_node.results.hl7_text import escaped, text_values
-
-if TYPE_CHECKING:
-    from dicom_node.results.withdrawal import Withdrawal
+from dicom_node.results.withdrawal import Withdrawal
 
 _OBX_TYPE, _OBX_VALUE, _OBX_FLAG, _OBX_STATUS = 2, 5, 8, 11
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import io
-from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -23,9 +22,7 @@ from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VER
 from dicom_node.core.withdrawal import NOTE
 from dicom_node.results.header import coded
 from dicom_node.results.sr_document import is_image_class
-
-if TYPE_CHECKING:
-    from dicom_node.results.withdrawal import Withdrawal
+from dicom_node.results.withdrawal import Withdrawal
 
 SOP_CLASS_UID = str(KeyObjectSelectionDocumentStorage)
 

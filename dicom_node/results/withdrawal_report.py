@@ -8,13 +8,11 @@ page) is taken out; the values stay, as the standard wants it, for whoever has t
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.withdrawal import REPORT
-
-if TYPE_CHECKING:
-    from dicom_node.results.withdrawal import Withdrawal
+from dicom_node.results.withdrawal import Withdrawal
 
 _STATUS = "entered-in-error"
 

@@ -19,11 +19,15 @@ from dicom_node.core.errors import DimseFailure, HttpFailure, PeerError, PeerTim
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.home import Home
 from dicom_node.reception import presentation_contexts as offered
+from dicom_node.reception.diary import Entry
 from dicom_node.reception.intake import Command, Intake
-from dicom_node.reception.status import SUCCESS, answer_to
+from dicom_node.reception.p_data import Malformed
+from dicom_node.reception.status import CANNOT_UNDERSTAND, ObjectRefused
+from dicom_node.reception.storing import Storing
 from dicom_node.routing.rules import could_match
 from dicom_node.routing.settings import Rule
 from dicom_node.stages.arrivals import recorder
+from dicom_node.stages.commitment import admission, disk_watch
 from dicom_node.store.connect import reading
 from dicom_node.studies import archive_answers as rows
 from dicom_node.studies.evidence import NOT_IMAGES, Answer, Next, Standing
@@ -53,9 +57,13 @@ class Desk:
         self.source = self.settings.ae_title or name
         self.silent_until = 0.0
         self.silence = ""
-        self._home = home
         self._node = settings
         self._database = database
+        self._storing = Storing(
+            Intake(home.path, database, recorder(settings)),
+            max_object_bytes=settings.reception.max_object_bytes,
+            admit_storage=admission(disk_watch(home, settings, quiet=True)),
+        )
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: dict[str, float] = {}  # study key -> the deadline that it has meanwhile
         self._lock = threading.Lock()
@@ -64,6 +72,10 @@ class Desk:
         """Start the threads. They are daemons: an archive that does not answer must not keep the node from stopping."""
         for number in range(WORKERS):
             threading.Thread(target=self._run, name=f"archive-{self.name}-{number}", daemon=True).start()
+
+    def is_silent(self, now_utc: float) -> bool:
+        """Say whether it did not answer a moment ago; a moment far in the future means that the clock was set back."""
+        return 0.0 < self.silent_until - now_utc <= PAUSE_SECONDS
 
     def stop(self) -> None:
         """Take no more jobs."""
@@ -96,7 +108,7 @@ class Desk:
         try:
             if question == "fetch":
                 answer = self._fetch(job)
-            elif time.time() < self.silent_until:
+            elif self.is_silent(time.time()):
                 pause = 0.0  # it fell silent while this one waited: the next look starts the study
             else:
                 answer = self._count(job)
@@ -166,19 +178,18 @@ class Desk:
         return {uid: tuple(offered.TRANSFER_SYNTAXES) for uid in named or accepted}
 
     def _take(self) -> client.Take:
-        """Return the way in for what was fetched: the same checks and the same durability as for what was sent."""
-        intake = Intake(self._home.path, self._database, recorder(self._node))
+        """Return the way in for what was fetched: the same limits, checks and durability as for what was sent."""
         called_ae = self._node.reception.ae_titles[0]
+        entry = Entry(self.source, called_ae, "", time.time())
 
         def take(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, data: bytes) -> int:
             command = Command(sop_class_uid, sop_instance_uid, sop_class_uid, transfer_syntax_uid, self.source, called_ae)
             try:
-                intake.receive(command, data)
-            except Exception as error:  # as at the SCP: the archive gets an answer whatever fails; the object stays missing
-                status, comment = answer_to(error)
-                log.event("object.refused", calling_ae=self.source, status=f"0x{status.code:04X}", reason=comment)
-                return status.code
-            return SUCCESS.code
+                status, _ = self._storing.receive(command, data, entry)
+            except Malformed:  # many times as large as may be
+                too_large = ObjectRefused(CANNOT_UNDERSTAND, "The object is larger than this node takes")
+                status, _ = self._storing.refuse(too_large, command)
+            return status.code
 
         return take
 

@@ -65,7 +65,7 @@ class Archives:
             held = rows.held_by_series(connection, study.study_key)
         pause = desk.settings.compare_seconds
         found = standing(answers, held, now_utc=now_utc, ceiling_utc=ceiling, pause_seconds=pause)
-        if found.next is Next.ASK and desk.silent_until > now_utc:
+        if found.next is Next.ASK and desk.is_silent(now_utc):
             return Standing(Next.GO, problem=desk.silence)
         if found.next is not Next.GO:
             self._postpone(desk, study, tuple(rules), found, now_utc, ceiling)

@@ -46,8 +46,7 @@ def _goes_on(connection: sa.Connection, stored: runs.StoredRun) -> bool:
         return False
     request = stored.request
     against = objection(connection, request.study_key, stored.study_revision)
-    if against:
-        runs.finish_run(connection, request.run_key, "cancelled", None)
+    if against and runs.finish_run(connection, request.run_key, "cancelled", None):
         text = f"{request.pipeline}: result {request.revision} is not made. {against}"
         tell(connection, request.study_key, "inference", "run.cancelled", text)
     return not against
@@ -58,7 +57,8 @@ def give_up(connection: sa.Connection, stored: runs.StoredRun, error: str) -> No
     request = stored.request
     text = f"{request.pipeline}: no answer can be written for a technical reason ({error}); a person must look."
     refusal = _technical_refusal(stored, text)
-    runs.finish_run(connection, request.run_key, "failed", summary_line(request.study_key, refusal))
+    if not runs.finish_run(connection, request.run_key, "failed", summary_line(request.study_key, refusal)):
+        return
     tell(connection, request.study_key, "results", "run.failed", text, "pipeline_failed")
     log.event("run.failed", run=request.run_key, study=request.study_key, error=error)
 
@@ -228,9 +228,8 @@ def plan(rooms: Rooms, key: str) -> None:
     line = summary_line(request.study_key, findings)
     evidence = _evidence(findings, request)
     with rooms.database.begin() as connection:
-        if not _goes_on(connection, runs.load_run(connection, key)):
+        if not _goes_on(connection, runs.load_run(connection, key)) or not runs.finish_run(connection, key, findings.status, line):
             return
-        runs.finish_run(connection, key, findings.status, line)
         tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
         reported = report_is_final(connection, request.study_key)
         targets = _targets(rooms, request)

@@ -16,13 +16,7 @@ from dicom_node.stages.arrivals import recorder
 
 @contextlib.contextmanager
 def stow_door(home: Home, settings: NodeSettings, database: sa.Engine, admit_storage: AdmitStorage) -> Iterator[int | None]:
-    """Hold the STOW-RS port open; yields the port, ``None`` when none is configured.
-
-    Raises
-    ------
-    StoreError, TlsFailure
-        The port cannot be opened, or the TLS files cannot be used.
-    """
+    """Hold the STOW-RS port open; yields the port, ``None`` when none is configured. One that cannot be opened is tried again."""
     if settings.reception.stow is None:
         yield None
         return

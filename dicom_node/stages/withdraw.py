@@ -6,6 +6,7 @@ between the correction and the withdrawal loses nothing: the next look finds the
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterable
 
@@ -13,34 +14,61 @@ import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.core.artifact import Artifact
+from dicom_node.core.run import RunRequest
 from dicom_node.core.withdrawal import Cause
 from dicom_node.delivery import withdraw as delivery
 from dicom_node.engine.port import DELIVERIES
 from dicom_node.inference import repository as runs
 from dicom_node.results import repository as artifacts
-from dicom_node.results.withdrawal import Withdrawal, build_withdrawal
+from dicom_node.results.take_back import build_withdrawal
+from dicom_node.results.withdrawal import Withdrawal
 from dicom_node.stages.rooms import Rooms
 from dicom_node.store.connect import reading
-from dicom_node.store.story import tell
+from dicom_node.store.story import read_story, tell
 from dicom_node.studies import rejection
 
 
 def withdraw_void(rooms: Rooms, study_key: str = "") -> int:
-    """Withdraw the answers, and cancel the runs, of revisions that are over, of one study or of all; return how many."""
+    """Withdraw the answers, and cancel the runs, of revisions that are over, of one study or of all; return how many.
+
+    Raises
+    ------
+    Exception
+        What kept one of them from being withdrawn, after all others were; the next look tries again.
+    """
     with reading(rooms.database) as connection:
         stale = runs.stale_runs(connection, study_key)
-    return sum(_void(rooms, stored) for stored in stale)
+    done, failure = 0, None
+    for stored in stale:
+        try:
+            done += _void(rooms, stored)
+        except Exception as error:  # broad on purpose: one that cannot be taken back must not leave the others standing
+            _tell_put_off(rooms, stored.request, error)
+            failure = error
+    if failure is not None:
+        raise failure
+    return done
+
+
+def _tell_put_off(rooms: Rooms, request: RunRequest, error: Exception) -> None:
+    log.event("withdrawal.put_off", study=request.study_key, run=request.run_key, error=type(error).__name__)
+    text = f"{request.pipeline}: result {request.revision} cannot be withdrawn for now ({type(error).__name__}); it is tried again."
+    with contextlib.suppress(sa.exc.SQLAlchemyError), rooms.database.begin() as connection:
+        if all(line.text != text for line in read_story(connection, request.study_key)):
+            tell(connection, request.study_key, "results", "withdrawal.put_off", text)
 
 
 def withdraw_answers(rooms: Rooms, study_key: str, cause: Cause) -> int:
-    """Withdraw every answer of a study, and cancel what would give one, because a person says so; return how many there were."""
+    """Withdraw every answer of a study, and what would give one, because a person says so; return how many there were.
+
+    Neither is given again because another object arrives.
+    """
     with rooms.database.begin() as connection:
         waiting = [stored for stored in runs.unfinished_runs(connection) if stored.request.study_key == study_key]
-        for stored in waiting:
-            _cancel(connection, stored, cause)
+        stopped = sum(_stop(connection, stored, "withdrawn", "A person withdrew it.") for stored in waiting)
     with reading(rooms.database) as connection:
         answered = runs.answered_runs(connection, study_key)
-    return len(waiting) + sum(_withdraw(rooms, stored, cause) for stored in answered)
+    return stopped + sum(_withdraw(rooms, stored, cause) for stored in answered)
 
 
 def _void(rooms: Rooms, stored: runs.StoredRun) -> bool:
@@ -48,24 +76,20 @@ def _void(rooms: Rooms, stored: runs.StoredRun) -> bool:
     with rooms.database.begin() as connection:
         rests_on = stored.read or [left.sop_instance_uid for left in stored.not_read]
         rejected = rejection.are_rejected(connection, request.study_key, rests_on)
-        cause = Cause.IMAGES_REJECTED if rejected else Cause.STUDY_CORRECTED
-        if runs.load_run(connection, request.run_key).state in runs.ACTIVE:
-            _cancel(connection, stored, cause)
+        why = "Its images were rejected." if rejected else "The study was corrected since it was requested."
+        if _stop(connection, stored, "cancelled", why):
             return True
-    return _withdraw(rooms, stored, cause)
+    return _withdraw(rooms, stored, Cause.IMAGES_REJECTED if rejected else Cause.STUDY_CORRECTED)
 
 
-_NOT_MADE = {
-    Cause.IMAGES_REJECTED: "Its images were rejected.",
-    Cause.STUDY_CORRECTED: "The study was corrected since it was requested.",
-}
-
-
-def _cancel(connection: sa.Connection, stored: runs.StoredRun, cause: Cause) -> None:
+def _stop(connection: sa.Connection, stored: runs.StoredRun, state: str, why: str) -> bool:
+    """End a run that has not answered yet; says whether it had not."""
     request = stored.request
-    runs.finish_run(connection, request.run_key, "cancelled", None)
-    text = f"{request.pipeline}: result {request.revision} is not made. {_NOT_MADE.get(cause, 'A person withdrew it.')}"
+    if not runs.finish_run(connection, request.run_key, state, None):
+        return False
+    text = f"{request.pipeline}: result {request.revision} is not made. {why}"
     tell(connection, request.study_key, "inference", "run.cancelled", text)
+    return True
 
 
 def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
@@ -87,8 +111,8 @@ def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
         planned = delivery.plan_withdrawal(connection, request.run_key, built.artifacts, rooms.port.submit_delivery)
         where = f"It is taken back from {', '.join(sorted(planned))}." if planned else "It had been sent nowhere."
         if out and not planned:
-            where = "What was sent of it is updated by a later result."
-        text = f"{request.pipeline}: result {request.revision} is withdrawn. {cause.sentence} {where}"
+            where = "What was sent of it is updated by a later result." if built.artifacts else ""
+        text = f"{request.pipeline}: result {request.revision} is withdrawn. {cause.sentence} {where}".rstrip()
         tell(connection, request.study_key, "results", "run.withdrawn", text)
         if unsent:
             text = f"{unsent} of result {request.revision} had not been sent and will not be."

@@ -1,7 +1,7 @@
 """From one schema to the next: a node that is installed over an older one keeps its rows.
 
-New tables need no step: ``create_all`` makes what is missing. A step here changes tables that are there. Steps only add; a column
-that is not used any more stays until nobody runs the node that wrote it.
+New tables need no step: ``create_all`` makes what is missing. A step here changes tables that are there. Steps add, one renames;
+a column that is not used any more stays until nobody runs the node that wrote it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ def _to_2(op: Operations) -> None:
     op.add_column("study", sa.Column("committed_utc", sa.Float))
     op.add_column("instance", sa.Column("deleted_utc", sa.Float))
     op.add_column("delivery", sa.Column("begun_utc", sa.Float))
+    # an object is told from another by a faster function now; what schema 1 wrote keeps its value and says what made it
+    op.alter_column("instance", "sha256", new_column_name="digest")
+    op.execute("UPDATE instance SET digest = 'sha256:' || digest")
     op.create_index("run_rule_requested", "run", ["rule", "requested_utc"])
     # of what is not over in schema 1, nobody knows whether the peer has it
     op.execute("UPDATE delivery SET begun_utc = planned_utc WHERE attempt > 0 AND done_utc IS NULL")

@@ -28,12 +28,12 @@ class Version:
     """One version of an instance that the study has, in order of arrival."""
 
     instance_id: int
-    sha256: str
+    digest: str
     state: InstanceState
 
 
 def state_on_arrival(
-    versions: Sequence[Version], sha256: str, *, ours: bool, study_is_stuck: bool, rejected: bool = False
+    versions: Sequence[Version], digest: str, *, ours: bool, study_is_stuck: bool, rejected: bool = False
 ) -> InstanceState | None:
     """Return the state of an arriving object, or ``None`` when it is here already and need not be kept again.
 
@@ -50,7 +50,7 @@ def state_on_arrival(
     """
     if ours:
         return None if versions else InstanceState.OURS
-    if versions and (versions[-1].sha256 == sha256 or any(v.sha256 == sha256 and v.state is InstanceState.HELD for v in versions)):
+    if versions and (versions[-1].digest == digest or any(v.digest == digest and v.state is InstanceState.HELD for v in versions)):
         return None
     if rejected:
         return InstanceState.REJECTED

@@ -27,14 +27,15 @@ def take_back(connection: sa.Connection, study_key: str, item: Instance, *, size
     c = instances.c
     query = sa.select(instances).where(c.study_key == study_key, c.sop_instance_uid == item.sop_instance_uid)
     known = list(connection.execute(query.order_by(c.instance_id)))
-    same = [row for row in known if row.sha256 == item.sha256]
+    same = [row for row in known if row.digest == item.digest]
     if same:
         if same[-1].deleted_utc is None:
             return False
         values = {"storage_key": item.path, "size": size, "received_utc": received_utc, "deleted_utc": None}
         connection.execute(sa.update(instances).where(c.instance_id == same[-1].instance_id).values(**values))
         _remember(connection, study_key, received_utc)
-        _tell_once_in_a_row(connection, study_key, "Objects that were deleted came again; they are kept anew, nothing runs.")
+        if not _opened(connection, study_key, received_utc):
+            _tell_once_in_a_row(connection, study_key, "Objects that were deleted came again; they are kept anew, nothing runs.")
         return True
     if known or not is_image:
         return False
@@ -63,6 +64,18 @@ def _remember(connection: sa.Connection, study_key: str, now_utc: float) -> None
     if connection.execute(query).first() is None:
         values["pixels_deleted_utc"] = None
     repository.update_study(connection, study_key, **values)
+
+
+def _opened(connection: sa.Connection, study_key: str, now_utc: float) -> bool:
+    """Look again at a study that was held for what was deleted of it, once all of that is here; says whether it was."""
+    row = repository.study_row(connection, study_key)
+    if row is None or (row.state, row.hold_reason) != ("held", "images_deleted") or objects_missing(connection, study_key):
+        return False
+    values = {"state": "receiving", "hold_reason": "", "deadline_utc": now_utc, "ceiling_utc": now_utc}
+    repository.update_study(connection, study_key, **values)
+    text = "All that was deleted of the study came again; it is looked at again."
+    tell(connection, study_key, _ROOM, "study.reopened", text)
+    return True
 
 
 def _tell_once_in_a_row(connection: sa.Connection, study_key: str, text: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,28 +14,46 @@ from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import REPORTED, DeliveryState
 from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance
+from dicom_node.store.prepared import Prepared
 from dicom_node.store.tables import artifact, delivery, instance, run, study
 from dicom_node.studies.arrivals import InstanceState, Version
 
 # Statements of every arrival, made once: building them costs more than running them.
 _a, _i, _s = artifact.c, instance.c, study.c
-_LOCKED_STUDY = sa.select(study).where(_s.study_key == sa.bindparam("key")).with_for_update()
+_LOCKED_STUDY = Prepared(sa.select(study).where(_s.study_key == sa.bindparam("key")).with_for_update())
 _NEW_STUDY = {
     "sqlite": sqlite.insert(study).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(study).on_conflict_do_nothing(),
 }
 _UPDATE_STUDY = sa.update(study).where(_s.study_key == sa.bindparam("of_study"))
-_INSERT_INSTANCE = sa.insert(instance)
+_MOVE_DEADLINE = Prepared(
+    sa.update(study).where(_s.study_key == sa.bindparam("of_study")), ("last_received_utc", "deadline_utc", "ceiling_utc")
+)
+_INSERT_INSTANCE = Prepared(
+    sa.insert(instance).inline(),
+    tuple(column.name for column in instance.columns if column.name not in ("instance_id", "deleted_utc")),
+)
 _VERSIONS = (
-    sa.select(_i.instance_id, _i.sha256, _i.state)
+    sa.select(_i.instance_id, _i.digest, _i.state)
     .where(_i.sop_instance_uid == sa.bindparam("uid"), _i.study_key == sa.bindparam("key"))
     .order_by(_i.instance_id)
 )
-_ELSEWHERE = (
-    sa.select(_i.instance_id).where(_i.sop_instance_uid == sa.bindparam("uid"), _i.study_key != sa.bindparam("key")).limit(1)
-)
 _NOTES = sa.select(_i.facts).where(_i.study_key == sa.bindparam("key"), _i.state == InstanceState.REJECTION_NOTE.value)
-_OUR_ARTIFACT = sa.select(_a.artifact_id).where(_a.identifier == sa.bindparam("uid"), _a.media_type == DICOM).limit(1)
+_WHAT_IS_KNOWN = Prepared(
+    sa.select(
+        sa.exists().where(_i.sop_instance_uid == sa.bindparam("uid")).label("came_before"),
+        sa.exists().where(_a.identifier == sa.bindparam("uid"), _a.media_type == sa.bindparam("dicom")).label("is_ours"),
+        sa.exists().where(_i.study_key == sa.bindparam("key"), _i.state == sa.bindparam("note")).label("has_notes"),
+    )
+)
+
+
+class Known(NamedTuple):
+    """What the tables say about an object that arrives; for nearly all: nothing."""
+
+    came_before: bool  # some study has an object under its SOP Instance UID
+    is_ours: bool  # this node made an object under its SOP Instance UID
+    has_notes: bool  # its study has a rejection note
 
 
 def study_row(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
@@ -44,7 +63,7 @@ def study_row(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
 
 def locked_study(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
     """Return the study's row, locked until the transaction ends (SQLite: the whole database is, from BEGIN on)."""
-    return connection.execute(_LOCKED_STUDY, {"key": study_key}).first()
+    return _LOCKED_STUDY.run(connection, {"key": study_key}).first()
 
 
 def ensure_study(
@@ -81,35 +100,36 @@ def update_study(connection: sa.Connection, study_key: str, **values: object) ->
 def versions(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> list[Version]:
     """Return what the study has under a SOP Instance UID, oldest first."""
     rows = connection.execute(_VERSIONS, {"uid": sop_instance_uid, "key": study_key})
-    return [Version(row.instance_id, row.sha256, InstanceState(row.state)) for row in rows]
+    return [Version(row.instance_id, row.digest, InstanceState(row.state)) for row in rows]
 
 
-def known_elsewhere(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> bool:
-    """Say whether another study has an object under this SOP Instance UID."""
-    return connection.execute(_ELSEWHERE, {"uid": sop_instance_uid, "key": study_key}).first() is not None
+def what_is_known(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> Known:
+    """Return what there is about an object that arrives. Asked after the study is locked, so that nobody adds to it meanwhile."""
+    values = {"uid": sop_instance_uid, "key": study_key, "dicom": DICOM, "note": InstanceState.REJECTION_NOTE.value}
+    return Known(*map(bool, _WHAT_IS_KNOWN.run(connection, values).one()))
 
 
-def is_our_artifact(connection: sa.Connection, sop_instance_uid: str) -> bool:
-    """Say whether this node made an object under this SOP Instance UID."""
-    return connection.execute(_OUR_ARTIFACT, {"uid": sop_instance_uid}).first() is not None
+def move_deadline(connection: sa.Connection, study_key: str, **values: float) -> None:
+    """Write ``last_received_utc``, ``deadline_utc`` and ``ceiling_utc`` of a study."""
+    _MOVE_DEADLINE.run(connection, {"of_study": study_key, **values})
 
 
 def insert_instance(
     connection: sa.Connection, study_key: str, item: Instance, size: int, state: InstanceState, now_utc: float
 ) -> None:
     """Add a row; ``item.path`` is the storage key."""
-    connection.execute(
-        _INSERT_INSTANCE,
+    _INSERT_INSTANCE.run(
+        connection,
         {
             "study_key": study_key,
             "sop_instance_uid": item.sop_instance_uid,
             "sop_class_uid": item.sop_class_uid,
             "series_instance_uid": item.series_instance_uid,
             "transfer_syntax_uid": item.transfer_syntax_uid,
-            "sha256": item.sha256,
+            "digest": item.digest,
             "size": size,
             "storage_key": item.path,
-            "facts": item.facts.to_json(),
+            "facts": json.dumps(item.facts.to_json()),
             "state": state.value,
             "calling_ae": item.calling_ae,
             "called_ae": item.called_ae,
@@ -202,7 +222,7 @@ def facts_of(row: sa.Row[Any]) -> HeaderFacts:
 
 def counts(connection: sa.Connection, study_key: str) -> list[dict[str, Any]]:
     """Return how many versions the study has by modality and state."""
-    modality = instance.c.facts["modality"].as_string()
+    modality = sa.func.coalesce(instance.c.facts["modality"].as_string(), "")
     query = (
         sa.select(modality.label("modality"), instance.c.state, sa.func.count().label("count"))
         .where(instance.c.study_key == study_key)

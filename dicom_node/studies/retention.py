@@ -80,13 +80,15 @@ def why_kept(connection: sa.Connection, row: Any, proofs: dict[str, str], older_
         return "waits for a person"
     if row.last_received_utc > older_than_utc:
         return "too young"
+    newest = {}
     for one in repository.runs_of(connection, row.study_key):
+        newest[one.pipeline] = one.state
         if one.state in ("queued", "running"):
             return "being analysed"
-        if one.state == "failed":  # it has no answer, and nothing else says so
-            return "waits for a person"
         if one.state in ("analysed", "not_analysed") and (one.request or {}).get("study_revision", row.revision) != row.revision:
             return "its result is to be taken back"
+    if "failed" in newest.values():  # it has no answer, and no delivery says so
+        return "waits for a person"
     for item in repository.deliveries_of(connection, row.study_key):
         why = _still_open(connection, item, proofs, older_than_utc)
         if why:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -16,15 +14,36 @@ from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
-from dicom_node.studies import completeness, deleted, identity, rejection, repository
-from dicom_node.studies.arrivals import InstanceState, Verdict, state_on_arrival
+from dicom_node.studies import deleted, identity, rejection, repository
+from dicom_node.studies.arrivals import InstanceState, Verdict
 from dicom_node.studies.comparison import Compared, compare
 from dicom_node.studies.files import object_path
-from dicom_node.studies.settings import StudiesSettings
+from dicom_node.studies.recording import record_arrival
 
-STUCK, WAITING = abstentions.PERSON_DECIDES, abstentions.WAITS_FOR_CORRECTION
+__all__ = [
+    "Settlement",
+    "clock_was_set_back",
+    "due_studies",
+    "find_study",
+    "hold",
+    "hold_where_deleted",
+    "hold_where_rejected",
+    "load_study",
+    "mark_routed",
+    "next_deadline",
+    "orders_named",
+    "put_off",
+    "record_arrival",
+    "settle_arrivals",
+    "voided_studies",
+]
+
 _ROOM = "studies"
-_WAITS_TOO = "Another object came while the study is held; it waits too."
+#: Holds that put a result that was given in doubt, and what ends that.
+_DOUBT_ENDS = {
+    **dict.fromkeys(abstentions.PERSON_DECIDES, "a person decides: dicom-node studies release, or studies withdraw"),
+    **dict.fromkeys(abstentions.WAITS_FOR_CORRECTION, "corrected images come, or a person decides: dicom-node studies withdraw"),
+}
 #: Clocks of receivers and workers on several hosts may be so far apart.
 _CLOCK_TOLERANCE_SECONDS = 10.0
 
@@ -36,152 +55,6 @@ class Settlement(enum.StrEnum):
     UNCHANGED = "unchanged"  # it was routed before and nothing that matters has changed
     HELD = "held"  # a person must look
     WAITING = "waiting"  # something arrived meanwhile; it will be due again
-
-
-def record_arrival(
-    connection: sa.Connection,
-    instance: Instance,
-    *,
-    size: int,
-    received_utc: float,
-    settings: StudiesSettings,
-    quiet_hints: Iterable[float] = (),
-) -> bool:
-    """Write the row of one received object, and its study's deadline and story, in the caller's transaction.
-
-    Parameters
-    ----------
-    instance
-        ``path`` is the storage key below HOME/store.
-    size
-        Bytes on disk.
-    quiet_hints
-        Quiet times, in seconds, of the rules that could apply to this object.
-
-    Returns
-    -------
-    bool
-        Whether the file is now referred to; False when the same bytes (or our own object) were here already.
-    """
-    ceiling = received_utc + settings.ceiling_seconds
-    row, made = repository.ensure_study(connection, instance.study_instance_uid, received_utc, ceiling)
-    key: str = row.study_key
-    ours = instance.facts.made_by_this_node or repository.is_our_artifact(connection, instance.sop_instance_uid)
-    stuck = row.state == "held" and row.hold_reason in STUCK
-    if row.pixels_deleted_utc is not None:
-        is_image = not ours and not rejection.is_rejection(instance.sop_class_uid, instance.facts)
-        if deleted.take_back(connection, key, instance, size=size, received_utc=received_utc, is_image=is_image):
-            return True
-    known = repository.versions(connection, key, instance.sop_instance_uid)
-    rejected = rejection.is_rejected(connection, key, instance.sop_instance_uid)
-    state = state_on_arrival(known, instance.sha256, ours=ours, study_is_stuck=stuck, rejected=rejected)
-    if state is None:
-        return False
-    if not ours and rejection.is_rejection(instance.sop_class_uid, instance.facts):
-        _take_note(connection, row, made, instance, size, received_utc, settings, quiet_hints)
-        return True
-    first_of_ours = ours and not repository.has_state(connection, key, InstanceState.OURS)
-    foreign_uid = not ours and not known and repository.known_elsewhere(connection, key, instance.sop_instance_uid)
-    repository.insert_instance(connection, key, instance, size, state, received_utc)
-    if ours:
-        if first_of_ours:
-            tell(connection, key, _ROOM, "result.returned", "A result of this node came back; it is kept and not analysed.")
-        return True
-    if foreign_uid:
-        tell(
-            connection,
-            key,
-            _ROOM,
-            "instance.shared",
-            "An object of this study is also in another study, under the same SOP Instance UID.",
-        )
-    if state is InstanceState.REJECTED:
-        text = "An object came that a rejection note names: it is kept and not analysed."
-        tell(connection, key, _ROOM, "instance.rejected", text, rejection.REASON)
-        return True
-    if stuck:
-        repository.update_study(connection, key, last_received_utc=received_utc)
-        tell(connection, key, _ROOM, "instance.held", _WAITS_TOO, row.hold_reason)
-        return True
-    _move_deadline(connection, row, made, instance, state, received_utc, settings, quiet_hints)
-    return True
-
-
-def _take_note(
-    connection: sa.Connection,
-    row: Any,
-    made: bool,
-    note: Instance,
-    size: int,
-    now_utc: float,
-    settings: StudiesSettings,
-    hints: Iterable[float],
-) -> None:
-    """Keep a rejection note and do what it says; a study whose result is void thereby is looked at again once it is quiet."""
-    key = row.study_key
-    repository.insert_instance(connection, key, note, size, InstanceState.REJECTION_NOTE, now_utc)
-    void = rejection.apply_note(connection, row, note)
-    if made:
-        repository.update_study(connection, key, state="held", hold_reason=rejection.REASON)
-    if not void:
-        return
-    if row.state == "held" and row.hold_reason in STUCK | WAITING:  # it stays held; the look at it withdraws what is void
-        repository.update_study(connection, key, deadline_utc=now_utc)
-        return
-    ceiling = row.ceiling_utc if row.deadline_utc is not None else now_utc + settings.ceiling_seconds
-    quiet = completeness.quiet_seconds((note.sop_class_uid,), settings, hints)
-    deadline = completeness.deadline_utc(now_utc, quiet, ceiling)
-    repository.update_study(connection, key, state="receiving", hold_reason="", deadline_utc=deadline, ceiling_utc=ceiling)
-
-
-def _move_deadline(
-    connection: sa.Connection,
-    row: Any,
-    made: bool,
-    instance: Instance,
-    state: InstanceState,
-    now_utc: float,
-    settings: StudiesSettings,
-    hints: Iterable[float],
-) -> None:
-    """Set the deadline after an arrival, and tell what begins with it."""
-    key = row.study_key
-    waiting = row.deadline_utc is not None
-    pending = state is InstanceState.PENDING
-    ceiling = row.ceiling_utc if waiting else now_utc + settings.ceiling_seconds
-    is_ct = instance.sop_class_uid in completeness.CT_SOP_CLASSES
-    has_ct = is_ct or repository.has_sop_class(connection, key, sorted(completeness.CT_SOP_CLASSES))
-    classes = (instance.sop_class_uid, *(completeness.CT_SOP_CLASSES if has_ct else ()))
-    quiet = completeness.quiet_seconds(classes, settings, hints)
-    values: dict[str, object] = {
-        "last_received_utc": now_utc,
-        "deadline_utc": completeness.deadline_utc(now_utc, quiet, ceiling),
-        "ceiling_utc": ceiling,
-    }
-    if row.state == "held" and row.hold_reason in WAITING:  # another object of the same header corrects nothing
-        if not pending:
-            tell(connection, key, _ROOM, "instance.held", _WAITS_TOO, row.hold_reason)
-    elif not pending and row.state != "receiving":  # a repeated object alone reopens nothing: first it is compared
-        values |= {"state": "receiving", "hold_reason": ""}
-        tell(
-            connection,
-            key,
-            _ROOM,
-            "study.reopened",
-            f"Another object came from {instance.calling_ae}; the study is looked at again.",
-        )
-    elif made or (not waiting and not pending):
-        text = f"First object received from {instance.calling_ae} for {instance.called_ae}."
-        tell(connection, key, _ROOM, "study.opened", text)
-    if pending:
-        tell(
-            connection,
-            key,
-            _ROOM,
-            "instance.repeated",
-            "An object came again with other bytes; it is compared once the study is quiet.",
-        )
-    repository.update_study(connection, key, **values)
 
 
 def due_studies(connection: sa.Connection, now: float) -> list[str]:
@@ -274,9 +147,9 @@ def hold(connection: sa.Connection, study_key: str, reason: str, text: str = "")
     sentence = text or abstentions.reason(reason).text
     repository.update_study(connection, study_key, state="held", hold_reason=reason, deadline_utc=None)
     tell(connection, study_key, _ROOM, "study.held", sentence, reason)
-    if reason in STUCK and any(run.state in ("analysed", "not_analysed") for run in repository.runs_of(connection, study_key)):
-        text = "A result was given before; it stands until a person decides: dicom-node studies release, or studies withdraw."
-        tell(connection, study_key, _ROOM, "result.doubtful", text, reason)
+    ends = _DOUBT_ENDS.get(reason)
+    if ends and any(one.begun_utc or one.done_utc for one in repository.deliveries_of(connection, study_key)):
+        tell(connection, study_key, _ROOM, "result.doubtful", f"A result was given before; it stands until {ends}.", reason)
 
 
 def put_off(connection: sa.Connection, study_key: str, now: float, seconds: float, text: str) -> None:
@@ -353,7 +226,7 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
             series_instance_uid=r.series_instance_uid,
             study_instance_uid=row.study_instance_uid,
             transfer_syntax_uid=r.transfer_syntax_uid,
-            sha256=r.sha256,
+            digest=r.digest,
             path=str(object_path(home, r.storage_key)),
             facts=HeaderFacts.from_json(r.facts),
             calling_ae=r.calling_ae,

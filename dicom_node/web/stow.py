@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ssl
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydicom.dataset import Dataset
@@ -24,16 +21,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from dicom_node import log
-from dicom_node.core.errors import StoreError
 from dicom_node.core.identifiers import is_tolerable_uid
 from dicom_node.network.multipart import BrokenMultipart, media_type_of
-from dicom_node.network.tls import current_context
 from dicom_node.reception.diary import Entry
 from dicom_node.reception.p_data import Malformed
 from dicom_node.reception.presentation_contexts import accepted_sop_classes
 from dicom_node.reception.settings import ReceptionSettings
 from dicom_node.reception.storing import Storing
 from dicom_node.reception.stow_settings import StowSettings
+from dicom_node.web.server import HttpPort
 from dicom_node.web.stow_parts import DICOM, Stored, Upload
 
 JSON = "application/dicom+json"
@@ -188,40 +184,10 @@ def _uid(value: str) -> str:
 
 @contextlib.contextmanager
 def serving(settings: ReceptionSettings, stow: StowSettings, storing: Storing) -> Iterator[int]:
-    """Hold the STOW-RS port open; yields the port.
-
-    Raises
-    ------
-    StoreError, TlsFailure
-        The port cannot be opened, or the TLS files cannot be used.
-    """
-    server = _server(make_stow_app(settings, stow, storing), stow)
-    thread = threading.Thread(target=server.run, name="stow", daemon=True)
-    thread.start()
-    while not server.started:
-        if not thread.is_alive():
-            raise StoreError(f"STOW-RS cannot listen on {stow.host}:{stow.port}; another program has the port")
-        time.sleep(0.02)
-    port = int(server.servers[0].sockets[0].getsockname()[1])
-    log.event("stow.listening", address=stow.host, port=port, kind="tls" if stow.tls else "plain")
+    """Hold the STOW-RS port open; yields the port. One that cannot be opened is told and tried again."""
+    app = make_stow_app(settings, stow, storing)
+    door = HttpPort(app, name="stow", host=stow.host, port=stow.port, tls=stow.tls).start()
     try:
-        yield port
+        yield door.port
     finally:
-        server.should_exit = True
-        thread.join(10)
-
-
-def _server(app: FastAPI, stow: StowSettings) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app, host=stow.host, port=stow.port, log_level="critical", access_log=False, timeout_graceful_shutdown=5, lifespan="off"
-    )
-    config.load()
-    if stow.tls is not None:
-        tls = stow.tls
-
-        def newest(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _context: ssl.SSLContext) -> None:
-            connection.context = current_context(tls)  # certificates that were renewed since
-
-        config.ssl = current_context(tls)
-        config.ssl.sni_callback = newest
-    return uvicorn.Server(config)
+        door.stop()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
+import mmap
 from collections.abc import Callable
 from typing import NamedTuple
 
-import pydicom
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
-from dicom_node.core.errors import StudyError
 from dicom_node.imaging.element_values import ODD, first_text
-from dicom_node.imaging.encoded import FileMeta, read_file_meta
+from dicom_node.imaging.encoded import FileMeta, read_file_meta, read_header
 from dicom_node.network.multipart import MultipartReader, media_type_of
 from dicom_node.reception.diary import Entry
 from dicom_node.reception.intake import Command
@@ -94,11 +93,11 @@ class Upload:
         """Raise ``ObjectRefused`` when an object is not of the study that the URL names."""
         if not self._study_uid or arriving.path is None:
             return
-        try:
-            header = pydicom.dcmread(arriving.path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
-        except Exception as error:  # whatever a broken header does to the library
-            raise StudyError("The header cannot be read.") from error
-        if str(header.get("StudyInstanceUID", "")) != self._study_uid:
+        with arriving.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            meta = read_file_meta(content[:_MOST_META])
+            content.seek(meta.end)
+            header = read_header(content, meta.transfer_syntax_uid).dataset  # bounded: few bytes may unpack to many
+        if first_text(header, "StudyInstanceUID") != self._study_uid:
             raise ObjectRefused(CANNOT_UNDERSTAND, "The object is not of the study that the URL names")
 
     def refused(self, meta: FileMeta, error: Exception) -> None:

@@ -169,9 +169,11 @@ def to_source(values: Image, prepared: Prepared, source_shape: tuple[int, int] |
     below = np.minimum(above + 1, weights.shape[1] - 1)
     each = np.arange(len(weights))
     second = np.where(below > above, weights[each, below], np.float32(0))
-    target = placed[seen]
-    np.multiply(across_only[above], weights[each, above][:, None], out=target)
-    target += across_only[below] * second[:, None]
+    first, target = weights[each, above], placed[seen]
+    for start in range(0, len(weights), 64):  # as many rows as a processor's cache holds
+        block = slice(start, start + 64)
+        np.multiply(across_only[above[block]], first[block, None], out=target[block])
+        target[block] += across_only[below[block]] * second[block, None]
     return placed
 
 

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.core import codes
+from dicom_node.core.digest import digest_of
 from dicom_node.core.findings import (
     Abstention,
     BundleRef,
@@ -156,7 +157,7 @@ def stored(ds: Dataset, folder: Path) -> Instance:
         series_instance_uid=str(ds.SeriesInstanceUID),
         study_instance_uid=str(ds.StudyInstanceUID),
         transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        digest=digest_of(path.read_bytes()),
         path=str(path),
         facts=facts,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.factories.postgresql import PostgreSql, running_postgresql
+from tests.factories.postgresql import running_postgresql
 from tests.faults import ledger
 from tests.faults.faulty_node import FaultyNode
 from tests.faults.peers import Pacs
@@ -27,28 +28,21 @@ def pacs() -> Iterator[Pacs]:
 
 
 @pytest.fixture
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSql]:
-    """A PostgreSQL server of our own on loopback."""
-    with running_postgresql() as server:
-        yield server
+def make_node(tmp_path: Path) -> Iterator[Callable[..., FaultyNode]]:
+    """Return a maker of nodes on ``database``, a PostgreSQL server each; all are stopped at the end, the node first."""
+    with contextlib.ExitStack() as running:
 
+        def make(database: str, settings: dict[str, Any], *, clock: bool = False) -> FaultyNode:
+            server = running.enter_context(running_postgresql()) if database == "postgresql" else None
+            if server is not None:
+                settings = {**settings, "database_url": server.url}
+            node = FaultyNode(tmp_path / "home", settings, clock=clock)
+            node.postgresql = server
+            running.callback(node.close)
+            node.start()
+            return node
 
-@pytest.fixture
-def make_node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., FaultyNode]]:
-    """Return a maker of nodes on ``database``; all are stopped at the end."""
-    nodes: list[FaultyNode] = []
-
-    def make(database: str, settings: dict[str, Any], *, clock: bool = False) -> FaultyNode:
-        if database == "postgresql":
-            settings = {**settings, "database_url": request.getfixturevalue("postgresql").url}
-        node = FaultyNode(tmp_path / f"home{len(nodes)}", settings, clock=clock)
-        nodes.append(node)
-        node.start()
-        return node
-
-    yield make
-    for node in nodes:
-        node.close()
+        yield make
 
 
 def settings_for(pacs: Pacs, **destinations: dict[str, Any]) -> dict[str, Any]:

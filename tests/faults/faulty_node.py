@@ -14,6 +14,7 @@ from typing import Any
 
 from dicom_node.core.errors import PeerError
 from dicom_node.demo.peers import listens, wait_for
+from tests.factories.postgresql import PostgreSql
 from tests.faults.site.fault_points import POINTS
 from tests.integration.running_node import RunningNode
 
@@ -29,6 +30,7 @@ class FaultyNode(RunningNode):
         self.faults.mkdir()
         path = os.pathsep.join(filter(None, (str(SITE), os.environ.get("PYTHONPATH"))))
         self.environment = {"DICOM_NODE_FAULTS": str(self.faults), "PYTHONPATH": path}
+        self.postgresql: PostgreSql | None = None  # its server, where it has one of its own
         self.injected = 0
         self._armed: list[dict[str, Any]] = []
         self._closing = threading.Event()

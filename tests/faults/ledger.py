@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydicom import Dataset
 
+from dicom_node.core.digest import digest_of
 from dicom_node.core.identifiers import study_key
 from dicom_node.imaging.encoded import file_meta_end
 from dicom_node.store import tables
@@ -60,7 +60,7 @@ class Ledger:
 
     def __init__(self, node: FaultyNode) -> None:
         self.node = node
-        self.acknowledged: dict[str, tuple[str, str]] = {}  # SOP Instance UID -> study, sha256 of the data set's bytes
+        self.acknowledged: dict[str, tuple[str, str]] = {}  # SOP Instance UID -> study, digest of the data set's bytes
         self.refusals: Counter[int] = Counter()
 
     def try_once(self, *datasets: Dataset) -> list[int]:
@@ -71,7 +71,7 @@ class Ledger:
             return []
         for dataset, status in zip(datasets, answers, strict=False):
             if status == SUCCESS:
-                digest = hashlib.sha256(encoded(dataset)).hexdigest()
+                digest = digest_of(encoded(dataset))
                 self.acknowledged[str(dataset.SOPInstanceUID)] = (str(dataset.StudyInstanceUID), digest)
             else:
                 self.refusals[status] += 1
@@ -143,7 +143,7 @@ class Ledger:
                 rows.setdefault(row.sop_instance_uid, []).append(row)
         named = {row.storage_key for found in rows.values() for row in found if row.deleted_utc is None}
         for uid, (_, digest) in self.acknowledged.items():
-            row = next((r for r in rows.get(uid, ()) if r.sha256 == digest), None)
+            row = next((r for r in rows.get(uid, ()) if r.digest == digest), None)
             if row is None:
                 tally.lost.append("an acknowledged object has no row")
                 continue
@@ -151,7 +151,7 @@ class Ledger:
                 continue
             path = self.node.home.store / row.storage_key
             content = path.read_bytes() if path.is_file() else b""
-            if hashlib.sha256(content[file_meta_end(content)[0] :]).hexdigest() != digest:
+            if digest_of(content[file_meta_end(content)[0] :]) != digest:
                 tally.lost.append(f"the file of an acknowledged object is {'other' if content else 'gone'}")
             if len(rows[uid]) > 1:
                 tally.duplicated.append(f"{len(rows[uid])} rows of one object")

@@ -67,8 +67,9 @@ def test_an_acknowledged_message_is_kept_once(database: str, make_node: MakeNode
 def test_nothing_is_called_committed_that_is_not(database: str, make_node: MakeNode, pacs: Pacs) -> None:
     """Killed around the question, its row and the report: in the end each delivery is proven by a commitment."""
     settings = settings_for(pacs)
-    settings["destinations"]["pacs"] |= {"proof": "commitment", "proof_after_seconds": 0}
-    node = make_node(database, settings)
+    wanted = {"proof": "commitment", "proof_after_seconds": 0, "commitment_hours": 0.003, "proof_tries": 50}
+    settings["destinations"]["pacs"] |= wanted
+    node = make_node(database, settings, clock=True)
     ledger = Ledger(node)
     kills = (("commitment recorded", "after"), ("commitment asked", "before"), ("commitment asked", "after"))
     kills += (("commitment reported", "before"), ("commitment reported", "after"))
@@ -77,7 +78,9 @@ def test_nothing_is_called_committed_that_is_not(database: str, make_node: MakeN
         fault = node.arm(point, "kill", when=when, role="work")
         ledger.send(study(f"committed-{number}"))
         node.wait_fired(fault)
-    tally = ledger.check(node.injected, pacs=pacs, seconds=200)
+    node.wait_up()
+    node.clock_step(600)  # whoever died while asking is asked again after five minutes
+    tally = ledger.check(node.injected, pacs=pacs)
     assert tally.clean, tally
     with node.database.connect() as connection:
         proofs = set(connection.execute(sa.select(tables.delivery.c.proof)).scalars())

@@ -15,6 +15,7 @@ from dicom_node.core.phi import Phi
 from dicom_node.demo.peers import LOOPBACK, OrthancPacs, send
 from dicom_node.orders.settings import GuardSettings
 from dicom_node.stages.guard import Guard
+from tests.factories.rejection_notes import rejection_note
 from tests.integration.in_process import InProcessNode
 from tests.integration.test_safety import TWO, chest, events
 
@@ -144,6 +145,39 @@ def test_an_archive_that_cannot_be_asked(node: InProcessNode, policy: str) -> No
         node._queue.deliveries = [(a[1], a[2]) for a in attempts]
         node.work()
         assert len(node.sent()) == 2
+
+
+def test_another_image_does_not_lift_a_hold_while_the_archive_is_silent(node: InProcessNode) -> None:
+    """The archive said another patient, then it falls silent, and a lateral with the old header comes: nothing leaves."""
+    archive = Archive(node, unreachable="proceed")
+    archive.has("OTHER7")
+    node.answer(mine())
+    archive.says = PeerTimeout("no answer")
+    archive.now += 31
+    story = node.answer(mine(SOPInstanceUID="1.2.3", ViewPosition="LL"))
+    assert (story["state"], story["hold_reason"]) == ("held", "patient_changed_in_pacs")
+    assert node.sent() == []
+    assert events(node, mine())[-1] == "instance.held"
+    node.answer(mine(PatientID="OTHER7"), mine(PatientID="OTHER7", SOPInstanceUID="1.2.3", ViewPosition="LL"))
+    assert {str(d.PatientID) for d in node.sent_dicom()} == {"OTHER7"}
+
+
+def test_a_rejection_note_does_not_lift_a_hold(node: InProcessNode) -> None:
+    """The archive corrected the patient after the result was sent, and a note rejects what was read: taken back, still held."""
+    archive = Archive(node, unreachable="proceed")
+    archive.has("MINE7")
+    node.answer(mine(AcquisitionTime="100500"), mine(SOPInstanceUID="1.2.3", AcquisitionTime="100000"))
+    assert len(node.sent()) == 2
+    archive.has("OTHER7")
+    archive.now += 31
+    archive.guard.before_sending(study_key(str(mine().StudyInstanceUID)))
+    assert told(node)[-1].startswith("A result was given before; it stands until corrected images come")
+    archive.says = PeerTimeout("no answer")
+    archive.now += 31
+    story = node.answer(rejection_note(mine(), [mine()]))
+    assert [run["state"] for run in story["runs"]] == ["withdrawn"]
+    assert (story["state"], story["hold_reason"]) == ("held", "patient_changed_in_pacs")
+    assert node.sent() == ["secondary_capture", "text_report", "withdrawal_note"]
 
 
 def test_our_own_limit_of_questions_makes_results_wait_without_a_word(node: InProcessNode) -> None:

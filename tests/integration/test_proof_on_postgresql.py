@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dicom_node.delivery import repository, withdraw
 from dicom_node.store import connect, tables
 from dicom_node.studies import safekeeping
 from tests.factories.committing_pacs import committing_pacs
@@ -114,4 +115,33 @@ def test_a_promise_and_retention_at_once_never_both_win(server: str, tmp_path: P
     thread.join()
     assert (kept == [0]) is (done.studies == 0)
     assert (kept == [0]) is bool(retention_cases.files(home))
+    engine.dispose()
+
+
+def test_what_arrived_while_it_was_being_cancelled_stays_delivered(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer's answer is being written when the result is withdrawn: the row says that it was delivered, and it is taken back."""
+    engine = emptied(server)
+    monkeypatch.setattr(proving_cases, "open_database", lambda _url: engine)
+    node = proving_cases.made(tmp_path, 9)
+    row = node.rows()[0]
+    with engine.begin() as connection:
+        connection.execute(sa.update(tables.delivery).values(state="queued", begun_utc=1.0))
+    cancelled: list[int] = []
+
+    def withdrawal() -> None:
+        with engine.begin() as connection:
+            cancelled.append(withdraw.cancel_unsent(connection, row.run_key, "Withdrawn."))
+
+    thread = threading.Thread(target=withdrawal)
+    with engine.begin() as connection:
+        repository.load(connection, row.delivery_id, lock=True)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive(), "it waits for the answer to be written"
+        repository.update(connection, row.delivery_id, state="done")
+    thread.join(10)
+    assert cancelled == [1]
+    assert {one.delivery_id == row.delivery_id: one.state for one in node.rows()} == {True: "done", False: "cancelled"}
     engine.dispose()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dicomweb_client.web import DICOMwebClient
 
-from dicom_node.demo.peers import LOOPBACK, OrthancPacs, free_ports, wait_for
+from dicom_node.demo.peers import LOOPBACK, OrthancPacs, free_ports, listens, wait_for
 from tests.factories.phantom_dicom import chest
 from tests.integration.running_node import RunningNode, configuration
 
@@ -44,3 +46,26 @@ def test_a_study_stored_by_http_is_answered_by_http(tmp_path: Path, make_node: C
         assert all(d.PatientID == image.PatientID for d in back)
     finally:
         pacs.stop()
+
+
+def test_http_ports_that_others_have_keep_no_image_away(make_node: Callable[[dict[str, Any]], RunningNode]) -> None:
+    """Other programs have the ports of STOW-RS and of the pages: the SCP stays up, the log says so, and they are opened later."""
+    (stow_port,) = free_ports(1)
+    settings = configuration(pacs_port=1)
+    settings["reception"]["stow"] = {"port": stow_port}
+    with (
+        socket.create_server((LOOPBACK, stow_port)) as first,
+        socket.create_server((LOOPBACK, settings["web"]["port"])) as second,
+    ):
+        node = make_node(settings)
+        wait_for("both to be told", lambda: {"stow.not_listening", "web.not_listening"} <= _events(node))
+        assert listens(node.port)
+        first.close()
+        second.close()
+        wait_for("both ports", lambda: {"stow.listening", "web.listening"} <= _events(node), 30)
+    assert "role.died" not in _events(node)
+    assert node.stop() == 0
+
+
+def _events(node: RunningNode) -> set[str]:
+    return {json.loads(line)["event"] for line in node.log().splitlines() if line.startswith("{")}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
 from pydicom import Dataset, dcmread
@@ -19,6 +20,7 @@ from dicom_node.delivery import step as delivery
 from dicom_node.engine import port
 from dicom_node.stages import withdraw
 from dicom_node.stages.withdraw import withdraw_answers, withdraw_void
+from dicom_node.store import tables
 from dicom_node.store.connect import default_url
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph
@@ -429,11 +431,98 @@ def test_a_replacement_that_was_never_sent_does_not_keep_the_message_standing(
 
 
 def test_a_person_also_stops_what_is_not_answered_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Withdrawn while the run waits: it is cancelled, and nothing is sent."""
+    """Withdrawn while the run waits: nothing is made or sent, and a lateral that comes later does not bring it back."""
     node = InProcessNode(tmp_path, destination=FOUR)
     node.receive(chest())
     route(node, monkeypatch)
     assert withdraw_answers(node.rooms, artifact_study(node), Cause.WRONG_PATIENT) == 1
     node.work()
-    story = node.story(str(chest().StudyInstanceUID))
-    assert ([run["state"] for run in story["runs"]], node.sent()) == (["cancelled"], [])
+    story = node.answer(chest("lateral", ViewPosition="LL"))
+    assert ([run["state"] for run in story["runs"]], node.sent()) == (["withdrawn"], [])
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_answer_that_is_lost_after_the_withdrawal_is_followed_by_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """The withdrawal goes while an object is on its way, whose answer never comes; a refusal that is certain is not followed."""
+    from dicom_node.core.errors import DimseFailure, PeerTimeout
+    from dicom_node.delivery.destinations import folder
+
+    node = InProcessNode(tmp_path, destination={"outputs": ["text_report"]})
+    real, order = folder.send, []
+
+    def send(artifact: Any, settings: Any) -> Receipt:
+        order.append(artifact.role)
+        if artifact.role != "text_report":
+            return real(artifact, settings)
+        withdraw_answers(node.rooms, artifact_study(node), Cause.WRONG_PATIENT)
+        for delivery_id, attempt in _drain(node):
+            _deliver(node, delivery_id, attempt)
+        if begun:
+            raise PeerTimeout("The PACS did not answer the C-STORE in time.")
+        raise DimseFailure("Status 0xA700.", status=0xA700, temporary=True)
+
+    monkeypatch.setattr(folder, "send", send)
+    story = node.answer(chest())
+    assert order == ["text_report", "withdrawal_note", *(["withdrawal_note"] if begun else [])]
+    assert {(d["role"], d["state"]) for d in story["deliveries"]} == {("text_report", "cancelled"), ("withdrawal_note", "done")}
+
+
+def _undelivered(node: InProcessNode, patch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Let nothing be delivered while the patch holds; what was to be sent is in the list."""
+    kept: list[tuple[str, int]] = []
+    patch.setattr(node._queue, "submit_delivery", lambda *args: kept.append((args[1], args[2])))
+    return kept
+
+
+@pytest.mark.parametrize("second_goes_out", [True, False])
+def test_a_withdrawal_that_waits_gives_way_only_to_a_result_that_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second_goes_out: bool
+) -> None:
+    """The RIS has result 1 and is down; 1 is withdrawn, 2 is made. If 2 arrives, it stands; if it never does, 1 is taken back."""
+    node = InProcessNode(tmp_path, destination={"outputs": ["oru_message"]})
+    node.answer(chest("1", AcquisitionTime="100000"))
+    key = artifact_study(node)
+    with monkeypatch.context() as patch:
+        withdrawal = _undelivered(node, patch)
+        withdraw_answers(node.rooms, key, Cause.FAULTY_RESULT)
+    with monkeypatch.context() as patch:
+        second = _undelivered(node, patch)
+        node.answer(chest("2", AcquisitionTime="100500"))
+    assert (len(withdrawal), len(second)) == (1, 1)
+    if second_goes_out:
+        node._queue.deliveries = [*second, *withdrawal]
+    else:
+        withdraw_answers(node.rooms, key, Cause.FAULTY_RESULT)
+        node._queue.deliveries += [*second, *withdrawal]
+    node.work()
+    expected = ["oru_message", "oru_message"] if second_goes_out else ["oru_message", "withdrawal_message"]
+    assert node.sent() == expected
+
+
+def test_one_result_that_cannot_be_withdrawn_does_not_keep_the_others_standing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two studies with results that do not hold: the first's folder cannot be written, the second is taken back all the same."""
+    node = InProcessNode(tmp_path, destination={"outputs": ["text_report"]})
+    bad, good = chest(), as_radiograph(IMAGE, seed="another", instance="1", modality="CR")
+    keys = [node.answer(one)["study_key"] for one in (bad, good)]
+    real = withdraw.artifacts.write_artifacts
+    first = node.story(str(bad.StudyInstanceUID))["runs"][0]["run_key"]
+
+    def write(root: Path, made: Any) -> None:
+        if any(one.run_key == first for one in made):
+            raise OSError("disk")
+        real(root, made)
+
+    monkeypatch.setattr(withdraw.artifacts, "write_artifacts", write)
+    with node.rooms.database.begin() as connection:
+        connection.execute(sa.update(tables.study).where(tables.study.c.study_key.in_(keys)).values(revision=2))
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk"):
+            withdraw_void(node.rooms)
+    told = texts(node.story(str(bad.StudyInstanceUID)))
+    assert told.count("result 1 cannot be withdrawn for now (OSError)") == 1
+    states = [node.story(str(one.StudyInstanceUID))["runs"][0]["state"] for one in (bad, good)]
+    assert states == ["analysed", "withdrawn"]

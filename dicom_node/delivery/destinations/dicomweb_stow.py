@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.parse
 from collections.abc import Iterator
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -19,7 +18,7 @@ from dicom_node.delivery.settings import ArchivingSettings
 from dicom_node.imaging.header import first_text, integer, sequence_items
 from dicom_node.network.dimse_status import status_meaning
 from dicom_node.network.https import http_client, transport_failure
-from dicom_node.network.https_settings import HttpAccess
+from dicom_node.network.https_settings import HttpAccess, plain_url
 
 MEDIA_TYPES = (DICOM,)
 
@@ -54,12 +53,7 @@ class Settings(ArchivingSettings, HttpAccess):
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("write a URL such as https://pacs.hospital.example/dicom-web")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("a base URL has no user, password, query or fragment; tokens go into token_file or token_env")
-        return value.rstrip("/")
+        return plain_url(value, "https://pacs.hospital.example/dicom-web")
 
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:

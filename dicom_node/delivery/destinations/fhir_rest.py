@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.parse
 
 import httpx
 from pydantic import Field, field_validator
@@ -24,7 +23,7 @@ from dicom_node.delivery.fhir_update import (
 )
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.network.https import http_client, transport_failure
-from dicom_node.network.https_settings import HttpAccess
+from dicom_node.network.https_settings import HttpAccess, plain_url
 
 MEDIA_TYPES = (FHIR,)
 
@@ -42,12 +41,7 @@ class Settings(DestinationSettings, HttpAccess):
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urllib.parse.urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("write a URL such as https://fhir.hospital.example/r4")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("a base URL has no user, password, query or fragment; tokens go into token_file, token_env or oauth2")
-        return value.rstrip("/")
+        return plain_url(value, "https://fhir.hospital.example/r4")
 
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:
@@ -69,8 +63,8 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
                 f"Several resources {error} on the server have our identifier: nothing was written.", status=412, temporary=False
             ) from error
         if transaction is None:
-            there = "has nothing of it to take back" if artifact.kind == REPORT else "had this version already"
-            return Receipt(Outcome.DELIVERED, f"The server {there}.")
+            why = "has nothing of it to take back" if artifact.kind == REPORT else "had this version already"
+            return Receipt(Outcome.DELIVERED, f"The server {why}.")
         answer = _asked(client, "POST", "", transaction)
     problems = not_written(transaction, answer)
     if problems:

@@ -76,6 +76,13 @@ def acknowledgement(block: bytes) -> tuple[str, str]:
     return "", ""
 
 
+_WHY = {
+    socket.gaierror: "no such name is known to this machine",
+    ConnectionRefusedError: "nothing listens on that port",
+    TimeoutError: "no answer in time; a firewall?",
+}
+
+
 def check(settings: Settings, sop_class_uids: tuple[str, ...]) -> list[str]:
     """Say whether a connection can be opened; MLLP has no question that does not send a message."""
     try:
@@ -84,7 +91,8 @@ def check(settings: Settings, sop_class_uids: tuple[str, ...]) -> list[str]:
     except PeerError as error:
         return [str(error)]
     except OSError as error:
-        return [f"{settings.host}:{settings.port} cannot be reached ({type(error).__name__})."]
+        why = next((words for kind, words in _WHY.items() if isinstance(error, kind)), type(error).__name__)
+        return [f"{settings.host}:{settings.port} cannot be reached: {why}."]
     return []
 
 

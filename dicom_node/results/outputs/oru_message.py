@@ -28,6 +28,7 @@ from dicom_node.results.message_facts import (
     source_facts,
     study_moment,
 )
+from dicom_node.results.report_text import report_lines
 
 MEDIA_TYPE = HL7
 SOP_CLASS_UIDS: tuple[str, ...] = ()
@@ -137,7 +138,7 @@ def _rows(context: ResultContext) -> list[dict[str, Any]]:
         rows[0]["notes"] = [refusal_text(findings)]
         rows.append({"type": "CWE", "code": codes.REFUSAL_REASON, "sub": "REASON", "values": [coded(refused)], "notes": []})
     rows += [_class_row(context, finding) for finding in findings.findings]
-    lines = [line for line in context.report_lines() if line]
+    lines = [line for line in report_lines(context) if line]
     text = "\n".join(lines)
     lines = [line for line in context.disclaimer if line not in text] + lines
     rows.append({"type": "TX", "code": codes.AI_RESULT, "sub": "TEXT", "values": text_values(lines), "notes": []})

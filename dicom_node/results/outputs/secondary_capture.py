@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -13,7 +15,7 @@ from dicom_node.core.artifact import DICOM, Artifact
 from dicom_node.core.codes import Code
 from dicom_node.core.findings import Decision, Findings
 from dicom_node.core.product import DISCLAIMER
-from dicom_node.imaging.overlay import Caption, ClassBar, Overlay, draw_overlay
+from dicom_node.imaging.overlay import Caption, ClassBar, Overlay, draw_on, reduced
 from dicom_node.imaging.pixels import grayscale, read_dataset
 from dicom_node.results import report_text
 from dicom_node.results.context import ResultContext
@@ -59,15 +61,25 @@ def build(context: ResultContext, variant: str) -> Artifact:
 
 def draw(context: ResultContext) -> Overlay:
     """Draw the picture of an analysed run. Errors of the pixels are those of ``dicom_node.imaging.pixels``."""
-    image = grayscale(read_dataset(Path(context.primary.path)))
+    image, shape = _image(context)
     saliency, lungs = context.saliency, context.findings.lungs
     mine = lungs is not None and lungs.sop_instance_uid == context.primary.sop_instance_uid
-    return draw_overlay(
-        image.values,
+    return draw_on(
+        image,
+        shape,
         caption(context),
         saliency=saliency.placed if saliency else None,
         lungs=lungs.values if lungs is not None and mine else None,
     )
+
+
+def _image(context: ResultContext) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return the image, reduced, and its shape before that: as the pipeline left it, else decoded here."""
+    left = context.findings.picture
+    if left is not None and left.sop_instance_uid == context.primary.sop_instance_uid:
+        return left.values, left.shape
+    values = grayscale(read_dataset(Path(context.primary.path))).values
+    return reduced(values), (values.shape[0], values.shape[1])
 
 
 def caption(context: ResultContext) -> Caption:

@@ -26,14 +26,14 @@ POINTS: dict[str, Point] = {
     "folder made": Point("make", _STORE),
     "file opened": Point("open", f"{_STORE}.part"),
     "file written": Point("write", f"{_STORE}.part"),
-    "file synced": Point("sync", f"{_STORE}.part"),
+    "file synced": Point("sync", f"{_STORE}.dcm"),
     "file renamed": Point("rename", f"{_STORE}.dcm"),
     "folder synced": Point("sync", "*/store/??/st_??????????"),
     # reception: the row and the answer
     "row shared": Point("call", "dicom_node.reception.group_commit:GroupCommit.write"),
     "answer sent": Point("call", "dicom_node.reception.byte_stream:ByteStream.send"),
     "message kept": Point("call", "dicom_node.orders.repository:keep_message"),
-    "row written": Point("call", "dicom_node.studies.step:record_arrival"),
+    "row written": Point("call", "dicom_node.studies.recording:record_arrival"),
     "row inserted": Point("call", _EXECUTE, "row shared"),
     "row committed": Point("call", _COMMIT, "row shared"),
     # the database, in any process; a fault says in which
@@ -67,7 +67,7 @@ POINTS: dict[str, Point] = {
     "commitment reported": Point("call", "dicom_node.delivery.commitment_repository:update"),
     # taken back, deleted
     "result withdrawn": Point("call", "dicom_node.inference.repository:withdraw_run"),
-    "withdrawal built": Point("call", "dicom_node.results.withdrawal:build_withdrawal"),
+    "withdrawal built": Point("call", "dicom_node.results.take_back:build_withdrawal"),
     "withdrawal planned": Point("call", "dicom_node.delivery.withdraw:plan_withdrawal"),
     "objects marked": Point("call", "dicom_node.studies.retention:_mark"),
     "object removed": Point("remove", f"{_STORE}.dcm"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node import cli, log
 from dicom_node.commands import check, schema
 from dicom_node.commands.check import Line, Mark
 from dicom_node.home import Home
@@ -151,3 +152,47 @@ def test_schema_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     schema.add_arguments(parser)
     assert schema.run(parser.parse_args([])) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "node.yaml"
+
+
+SENDERS = """\
+site: {timezone: UTC}
+reception:
+  host: 127.0.0.1
+  port: 0
+  peers:
+    - {ae_title: ANY}
+    - {ae_title: DX, host: 127.0.0.1, commitment: same_association}
+web: {port: 0}
+routing:
+  rules: [{name: chest, pipeline: cxr_tb, after_report: quiet, destinations: [pacs], release: at_once}]
+destinations:
+  pacs: {kind: dicom_store, ae_title: PACS, host: 127.0.0.1, port: 9, proof: commitment, outputs: [secondary_capture]}
+"""
+
+
+def test_who_may_send_and_what_is_promised_is_noted(tmp_path: Path) -> None:
+    """What works, but not as somebody may think: open AE titles, promises, reports that would be rejected, no messages."""
+    (tmp_path / "node.yaml").write_text(SENDERS)
+    notes = {(line.subject, line.text) for line in check.check_home(Home(tmp_path)) if line.mark is Mark.NOTE}
+    for subject, part in (
+        ("sender ANY", "any address may use this AE title"),
+        ("sender DX", "a study that was promised is never deleted"),
+        ("destination pacs", "an association of PACS would be rejected"),
+        ("rule chest", "after_report has no effect"),
+    ):
+        assert any(subject == one and part in text for one, text in notes), (subject, notes)
+    (tmp_path / "node.yaml").write_text("site: {timezone: UTC}\nreception: {port: 0}\nweb: {port: 0}\n")
+    assert any("nobody may send" in line.text for line in check.check_home(Home(tmp_path)))
+
+
+def test_the_log_does_not_get_into_the_answer_of_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event while a command runs goes to standard error; afterwards to standard output as before."""
+    monkeypatch.setattr(check, "run", lambda _options: log.event("tls.refused") or print("answer") or 0)
+    assert cli.main(["check", "--home", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert said.out == "answer\n"
+    assert "tls.refused" in said.err
+    log.event("tls.refused")
+    assert "tls.refused" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from dicom_node.core.findings import (
     Flag,
     LungMask,
     NotRead,
+    Picture,
     PolicyRef,
     SaliencyMap,
     Zone,
@@ -42,6 +43,7 @@ FULL = Findings(
     flags=(Flag("lossy", "Compressed with loss."),),
     maps=(SaliencyMap("abnormal", codes.GRAD_CAM, "Grad-CAM", "1.2.3", np.eye(4, dtype=np.float32), 0.7, 0.1),),
     lungs=LungMask("1.2.3", np.ones((4, 4), np.uint8), BUNDLE),
+    picture=Picture("1.2.3", (8, 6), np.arange(12, dtype=np.uint8).reshape(4, 3)),
     provenance={"cut": [1, 2]},
 )
 
@@ -49,10 +51,17 @@ FULL = Findings(
 def test_findings_are_the_same_after_json_and_arrays() -> None:
     """What was written is what is read, arrays included."""
     again = Findings.from_json(json.loads(json.dumps(FULL.to_json())), FULL.arrays())
-    assert dataclasses.replace(again, maps=(), lungs=None) == dataclasses.replace(FULL, maps=(), lungs=None)
+    assert _words(again) == _words(FULL)
     assert np.array_equal(again.maps[0].values, FULL.maps[0].values)
     assert again.lungs is not None
     assert np.array_equal(again.lungs.values, np.ones((4, 4)))
+    assert again.picture is not None
+    assert FULL.picture is not None
+    assert (again.picture.shape, again.picture.values.tolist()) == ((8, 6), FULL.picture.values.tolist())
+
+
+def _words(findings: Findings) -> Findings:
+    return dataclasses.replace(findings, maps=(), lungs=None, picture=None)
 
 
 def test_summary_names_assessed_classes_only() -> None:

@@ -18,7 +18,7 @@ def test_run_key_depends_on_inputs_not_on_their_order() -> None:
     others = {
         run_key("1.5", IMAGES, "cxr_tb", ("b1", "b2"), "policy", 1),
         run_key("1.4", IMAGES[:2], "cxr_tb", ("b1", "b2"), "policy", 1),
-        run_key("1.4", (*IMAGES[:2], replace(IMAGES[2], sha256="other")), "cxr_tb", ("b1", "b2"), "policy", 1),
+        run_key("1.4", (*IMAGES[:2], replace(IMAGES[2], digest="other")), "cxr_tb", ("b1", "b2"), "policy", 1),
         run_key("1.4", IMAGES, "ct_ntm", ("b1", "b2"), "policy", 1),
         run_key("1.4", IMAGES, "cxr_tb", ("b1",), "policy", 1),
         run_key("1.4", IMAGES, "cxr_tb", ("b1", "b2"), "other", 1),

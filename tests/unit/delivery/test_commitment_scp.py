@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 
 from dicom_node.delivery import commitment, commitment_scp
+from dicom_node.delivery import commitment_repository as transactions
 from dicom_node.delivery.commitment_scp import Modality
 from dicom_node.reception import scp
 from dicom_node.reception.service import Service
@@ -244,3 +245,31 @@ def test_a_report_for_us_comes_in_at_the_same_port(node: Node) -> None:
     association.release()
     assert int(answer.Status) == 0x0115
     assert "did not ask" in answer.ErrorComment
+
+
+def test_a_system_that_breaks_the_report_off_does_not_keep_the_others_from_theirs(
+    tmp_path: Path, modality: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library raises what no peer error is: that report is put off, the next modality is told."""
+    database = open_database(default_url(tmp_path))
+    modalities = {title: Modality(title, "127.0.0.1", modality.port) for title in ("BAD", "CT1")}
+    for number, title in enumerate(modalities):
+        items = {"called_ae": "AINODE", "objects": [[CR, KEPT]]}
+        with database.begin() as connection:
+            transactions.insert(connection, f"2.25.{number}", transactions.ANSWERED, title, items, time.time(), time.time())
+    real = commitment_scp._associated
+
+    def associated(asked: Modality, our_ae: str) -> Any:
+        if asked.ae_title == "BAD":
+            raise RuntimeError("The association must be established")
+        return real(asked, our_ae)
+
+    monkeypatch.setattr(commitment_scp, "_associated", associated)
+    assert commitment_scp.send_reports(database, modalities, fake_judge) == 1
+    assert commitment_scp.send_reports(database, modalities, fake_judge) == 0, "it is not asked again at once"
+    with database.begin() as connection:
+        states = {row.peer: row.state for row in connection.execute(sa.select(tables.commitment))}
+        assert states == {"BAD": "open", "CT1": "reported"}
+        connection.execute(sa.update(tables.commitment).values(next_attempt_utc=time.time() + 86400))
+        assert len(transactions.due_answers(connection, time.time())) == 1, "the clock was set back by a day"
+    database.dispose()

@@ -171,3 +171,18 @@ def test_a_receiver_without_tls_is_told_as_such(tmp_path: Path) -> None:
             hl7_mllp.send(artifact("oru_message"), place)
         assert len(hl7_mllp.check(place, ())) == 1
     assert not any(artifact("oru_message").data in message for message in ris.messages)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ConnectionRefusedError(), "nothing listens on that port"), (socket.gaierror(), "no such name"), (OSError(), "OSError")],
+)
+def test_check_says_in_words_why_nobody_is_there(error: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the name of an exception, where there is a better word."""
+
+    def refuse(*_: object, **__: object) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    (problem,) = hl7_mllp.check(hl7_mllp.Settings(kind="hl7_mllp", host="ris", port=2575), ())
+    assert said in problem

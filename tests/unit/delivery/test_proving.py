@@ -307,6 +307,62 @@ def test_an_archive_that_cannot_be_asked_proves_nothing_and_loses_nothing(tmp_pa
     assert set(node.states().values()) == {(DeliveryState.DONE, Proof.QUERY)}
 
 
+def test_a_report_on_an_earlier_sending_proves_nothing(tmp_path: Path, pacs: CommittingPacs) -> None:
+    """Committed to, then lost by the archive, and sent again: the report on the first question comes late, the second counts."""
+    pacs.report = "never"
+    node = made(tmp_path, pacs.port, commitment_wait_seconds=0)
+    node.prove()
+    now = time.time()
+    again, d = id_of(node, SR_UID), tables.delivery.c
+    with node.database.begin() as connection:
+        connection.execute(sa.update(tables.commitment).values(requested_utc=now - 3600))
+        connection.execute(sa.update(tables.delivery).values(done_utc=now - 7200))
+        connection.execute(sa.update(tables.delivery).where(d.delivery_id == again).values(done_utc=now - 60))
+    assert report(node, pacs.asked[0], {}) == 0x0000
+    assert node.states() == {SR_UID: SENT, SC_UID: COMMITTED}
+    node.later()
+    node.prove()
+    assert report(node, pacs.asked[1], {}) == 0x0000
+    assert node.states() == {SR_UID: COMMITTED, SC_UID: COMMITTED}
+
+
+def id_of(node: Node, identifier: str) -> str:
+    return next(row.delivery_id for row in node.rows() if row.identifier == identifier)
+
+
+def test_a_study_that_cannot_be_asked_about_does_not_leave_the_others_unproven(tmp_path: Path) -> None:
+    """A defect, no answer of the archive: told, asked again later, and the next study is asked for all the same."""
+    node = made(tmp_path, 9, proof="query", archive="main")
+    other = request(run_key="rn_" + "3" * 32, study_key="st_bbbbbbbbbb", study_instance_uid="1.3")
+    with node.database.begin() as connection:
+        record_run(connection, other)
+        item = dataclasses.replace(artifact(run_key=other.run_key), identifier="1.2.826.0.1.3")
+        record_artifacts(connection, [item])
+        step.plan_deliveries(connection, other, "external", [item], {"pacs": node.settings}, lambda *_: None)
+    node.sent(id_of(node, "1.2.826.0.1.3"), 1)
+
+    def has(study_uid: str, uids: Collection[str]) -> set[str]:
+        if study_uid == "1.2":
+            raise KeyError("Doe^Jane")
+        return set(uids)
+
+    proving.prove_destination(node.database, "pacs", node.settings, has_instances=has, take_report=node.take, submit=node._submit)
+    assert node.states() == {SR_UID: SENT, SC_UID: SENT, "1.2.826.0.1.3": (DeliveryState.DONE, Proof.QUERY)}
+    assert any("cannot be asked for now" in line for line in node.story())
+    assert "Doe" not in str(node.rows())
+
+
+def test_a_proof_waits_no_longer_because_the_clock_was_set_back(tmp_path: Path) -> None:
+    """A year back: asked for now; a pause that is as long as one may be is left alone."""
+    node = made(tmp_path, 9, proof="query", archive="main")
+    node.archive = {SR_UID, SC_UID}
+    for ahead, asked in ((86400.0, 0), (365 * 86400.0, 2)):
+        with node.database.begin() as connection:
+            connection.execute(sa.update(tables.delivery).values(next_attempt_utc=time.time() + ahead))
+        assert node.prove() == asked
+    assert set(node.states().values()) == {(DeliveryState.DONE, Proof.QUERY)}
+
+
 def test_what_is_not_proven_can_be_sent_again_by_name(tmp_path: Path, pacs: CommittingPacs) -> None:
     pacs.report = "never"
     node = made(tmp_path, pacs.port, commitment_wait_seconds=0)

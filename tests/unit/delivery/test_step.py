@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dicom_node.core import withdrawal
 from dicom_node.core.artifact import Artifact
 from dicom_node.core.delivery import DeliveryState, Outcome, Receipt
-from dicom_node.core.errors import DimseFailure
+from dicom_node.core.errors import DimseFailure, HttpFailure
 from dicom_node.core.run import Priority, RunRequest
 from dicom_node.delivery import step
 from dicom_node.delivery.destinations import folder
@@ -189,6 +190,28 @@ def test_a_delivery_out_of_patience_is_parked_and_one_command_sends_it_again(nod
     assert [row.state for row in node.rows()] == [DeliveryState.WAITING]
 
 
+def test_what_takes_a_result_back_is_never_out_of_patience(node: Node) -> None:
+    """A PACS that is away over the holidays would else show the wrong result for ever after."""
+    node.plan(None, artifact(withdrawal.NOTE))
+    with node.database.begin() as connection:
+        item = connection.execute(sa.select(tables.artifact.c.artifact_id)).scalar_one()
+        connection.execute(
+            sa.insert(tables.delivery).values(
+                delivery_id="dl_note",
+                artifact_id=item,
+                run_key=request().run_key,
+                study_key=request().study_key,
+                destination="pacs",
+                state="queued",
+                attempt=1,
+                planned_utc=time.time() - 365 * 86400,
+            )
+        )
+    node.queue.append(("dl_note", 1, "pacs", 0, 0.0))
+    node.settle(Receipt(Outcome.RETRY, "Down."))
+    assert [row.state for row in node.rows()] == [DeliveryState.WAITING]
+
+
 def test_a_permanent_failure_is_parked_at_once(node: Node) -> None:
     """What trying again cannot mend waits for a person."""
     node.plan()
@@ -208,6 +231,70 @@ def test_a_peer_error_says_whether_trying_again_helps(node: Node, monkeypatch: p
     monkeypatch.setattr(folder, "send", fail)
     node.plan()
     assert node.attempt() == Receipt(Outcome.RETRY if temporary else Outcome.REJECT, "Status.", in_doubt=False)
+
+
+@pytest.mark.parametrize(("status", "in_doubt"), [(200, True), (202, True), (301, True), (409, False), (422, False), (503, True)])
+def test_only_a_refusal_says_that_the_server_has_nothing(
+    node: Node, monkeypatch: pytest.MonkeyPatch, status: int, in_doubt: bool
+) -> None:
+    """An archive that answers success and names another object may have stored ours."""
+
+    def fail(item: Artifact, settings: Any) -> Receipt:
+        raise HttpFailure("Status.", status=status, temporary=True)
+
+    monkeypatch.setattr(folder, "send", fail)
+    node.plan()
+    assert node.attempt().in_doubt is in_doubt
+
+
+def test_what_changes_while_an_attempt_waits_for_its_turn_is_seen(node: Node) -> None:
+    """The destination is busy; meanwhile the study is corrected: nothing is sent."""
+    node.plan()
+    turns = step.make_turns(node.destinations)
+    asked: list[str] = []
+    delivery_id, attempt, *_ = node.queue[-1]
+    receipts: list[Receipt] = []
+
+    def make() -> None:
+        receipts.append(
+            step.attempt_delivery(node.database, delivery_id, attempt, node.destinations, node.root, turns, asked.append)
+        )
+
+    with turns["pacs"], turns["pacs"]:
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        assert asked == [], "the guard is asked when it can be sent, not before"
+        with node.database.begin() as connection:
+            connection.execute(sa.update(tables.study).values(revision=2))
+    thread.join(10)
+    assert [receipt.outcome for receipt in receipts] == [Outcome.REJECT]
+    assert [row.state for row in node.rows()] == [DeliveryState.CANCELLED]
+    assert not list(node.out.iterdir())
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_a_message_that_overtook_what_replaced_it_is_followed_by_it(node: Node, delivered: bool) -> None:
+    """The older version is on its way while the newer is delivered: the newer is sent once more, it may have been overwritten."""
+    node.destinations["pacs"] = node.destinations["pacs"].model_copy(update={"outputs": ("diagnostic_report",)})
+    node.plan(None, artifact("diagnostic_report"))
+    old = node.queue[-1]
+    receipt = node.attempt()
+    node.plan(request(run_key=LATER, revision=2), artifact("diagnostic_report", run_key=LATER))
+    node.settle(node.attempt())
+    assert len(node.queue) == 2
+    if not delivered:
+        receipt = Receipt(Outcome.RETRY, "No answer.", in_doubt=True)
+    step.settle_delivery(node.database, old[0], old[1], receipt, node.destinations, node.submit)
+    states = {row.run_key: row.state for row in node.rows()}
+    assert states == {
+        request().run_key: DeliveryState.DONE if delivered else DeliveryState.CANCELLED,
+        LATER: DeliveryState.QUEUED,
+    }
+    assert node.queue[-1][1] == 2
+    node.settle(node.attempt())
+    assert {row.run_key: row.state for row in node.rows()}[LATER] == DeliveryState.DONE
 
 
 def test_an_unexpected_error_is_tried_again_and_told_without_its_text(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,3 +102,20 @@ def test_the_skew_to_the_database_is_measured(database: sa.Engine, monkeypatch: 
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
     assert clock_skew_seconds(database) == pytest.approx(3600, abs=1)
+
+
+def test_who_died_before_the_clock_was_set_back_is_dead_after_a_term(database: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last beat of the dead then lies in the future: their work and the timers must not wait until the clock is there again."""
+    one, dead, living = make(database, "one"), make(database, "dead"), make(database, "living")
+    assert dead.take_timers()
+    for name in ("dead", "living", TIMERS):
+        silent_for(database, name, -3600)
+    assert one.living() == {"one", "dead", "living"}
+    assert not one.take_timers()
+    assert living_roles(database, DEAD) == {"work"}
+    living.beat()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + DEAD + 1)
+    assert one.living() == {"one", "living"}
+    assert one.take_timers()
+    assert not dead.take_timers()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from dicom_node.core.errors import StoreError
 from dicom_node.engine.process import beat, first_free, last_beats, only_one, until_told_to_stop
+from dicom_node.engine.supervisor import _end
 from dicom_node.home import Home
 
 
@@ -63,6 +66,31 @@ def test_a_role_that_lives_and_cannot_work_is_not_ready(tmp_path: Path) -> None:
     assert ages["work"] == math.inf
     assert "web" not in ages
     assert json.loads((home.state / "work.json").read_text())["problem"] == "the GPU is away"
+
+
+def test_a_beat_in_the_future_is_an_old_one(tmp_path: Path) -> None:
+    """The clock was set back by an hour and the role has not beaten since: it hangs, and must not count as ready for an hour."""
+    home = Home(tmp_path)
+    home.state.mkdir()
+    (home.state / "work.json").write_text(json.dumps({"pid": 1, "at": time.time() + 3600, "problem": ""}))
+    assert last_beats(home, ("work",))["work"] > 3000
+
+
+def test_roles_that_do_not_stop_are_killed_within_one_patience_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service manager waits a minute for the node, and three roles may hang at once."""
+    monkeypatch.setattr("dicom_node.engine.supervisor._PATIENCE_SECONDS", 1.0)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    children = {str(n): subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) for n in range(3)}
+    for child in children.values():
+        assert child.stdout is not None
+        child.stdout.readline()
+    started = time.monotonic()
+    _end(children)
+    assert time.monotonic() - started < 2.0
+    for child in children.values():
+        assert child.wait(10) == -signal.SIGKILL
+        assert child.stdout is not None
+        child.stdout.close()
 
 
 def test_a_role_beats_with_its_problem_until_it_is_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_the_scale_maps_the_picture_onto_the_source(shape: tuple[int, int]) -> N
     """The last corner of the image within the picture is the last corner of the source."""
     overlay = draw_overlay(gray(*shape), CAPTION)
     rows, columns = overlay.image_shape
-    assert max(rows, columns) <= 1600
+    assert max(rows, columns) <= 1280
     assert (rows * overlay.scale_y, columns * overlay.scale_x) == pytest.approx(shape)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -217,3 +219,45 @@ def test_jobs_at_once_share_a_child_and_none_is_blamed_for_the_death_of_another(
     assert outcome["st_lives"] == 0.0
     assert has_findings(tmp_path / "st_lives")
     assert not has_findings(tmp_path / "st_dies")
+
+
+def test_a_child_that_cannot_be_started_does_not_keep_its_place(
+    process: PipelineProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory for a process: that run fails, and the next one has a place and a child."""
+
+    def failing() -> None:
+        raise OSError("Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "_started", failing)
+        with pytest.raises(OSError, match="memory"):
+            process.run(job(tmp_path / "bad", "fine"), 60)
+    late = threading.Thread(target=process.run, args=(job(tmp_path / "good", "fine"), 60), daemon=True)
+    late.start()
+    late.join(60)
+    assert has_findings(tmp_path / "good")
+
+
+def test_the_time_limit_holds_while_the_child_reads_nothing(process: PipelineProcess, tmp_path: Path) -> None:
+    """A job larger than the pipe's buffer, and a child that is stuck: the run ends in time, and the next one has a new child."""
+    process.run(job(tmp_path / "warm", "fine"), 60)
+    first = process._child
+    assert first is not None
+    os.kill(first._process.pid, signal.SIGSTOP)
+    large = Study("st_x", "1.4", tuple(Instance("1.1", f"1.2.{n}", "1.3", "1.4", "1.5", "sha", "") for n in range(5000)))
+    failed: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            process.run(PipelineJob("obedient", large, Selection((IMAGE,)), {}, "fine", tmp_path / "large"), 1.0)
+        except PipelineError as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=attempt, daemon=True)
+    waiting.start()
+    waiting.join(20)
+    first._process.kill()  # whatever came of it
+    assert [str(error) for error in failed] == ["pipeline obedient took longer than 1 s and was stopped"]
+    process.run(job(tmp_path / "good", "fine"), 60)
+    assert has_findings(tmp_path / "good")

@@ -201,3 +201,12 @@ def test_settings_that_cannot_be_meant_are_refused(values: dict[str, Any], said:
     """One way to a token, and no secret over plain http or in a URL."""
     with pytest.raises(ValidationError, match=said):
         HttpAccess(**values)
+
+
+def test_without_the_token_that_is_set_nothing_is_sent(tmp_path: Path) -> None:
+    """A token file that is empty (just being renewed) does not mean that no token is needed; later it is tried again."""
+    empty = tmp_path / "token"
+    empty.write_text("\n")
+    with token_server() as server, pytest.raises(HttpFailure, match="empty") as caught:
+        ask(HttpAccess(token_file=empty), server)
+    assert caught.value.temporary

@@ -81,3 +81,11 @@ def test_a_boundary_that_is_too_long_is_broken() -> None:
     """RFC 2046, 5.1.1."""
     with pytest.raises(BrokenMultipart):
         list(parts_of("b" * 500, [b""]))
+
+
+def test_a_part_without_end_is_not_kept() -> None:
+    """What a server sends for ever does not use up the memory; the parts before it were given."""
+    found: list[bytes] = []
+    with pytest.raises(BrokenMultipart, match="larger"):
+        found.extend(parts_of("b", pieces(message([b"one", b"x" * 2000]), 100), most_bytes=1000))
+    assert found == [b"one"]

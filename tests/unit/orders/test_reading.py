@@ -123,3 +123,11 @@ def test_no_bytes_do_harm(data: bytes) -> None:
         except Refused:
             continue
         assert all(isinstance(segment.value(field, 2, 2, 2), str) for segment in read.segments for field in range(1, 20))
+
+
+def test_an_escaped_nul_is_left_out() -> None:
+    """PostgreSQL keeps no NUL: the message would be put off, and sent again, for ever."""
+    read = read_message(message("ADT^A08", "PID|1||P\\X00\\1||DOE^JANE"))
+    patient = read.first("PID")
+    assert patient is not None
+    assert patient.value(3) == "P1"

@@ -108,6 +108,7 @@ def test_a_defect_is_told_and_the_sender_keeps_the_message(
         (message("ADT^A08", pid("P1")).replace(b"|M0", b"||M0", 1), "MSH-10", b"|101^"),
         (message("ADT^A08", pid("P1"), processing="T"), "no production message", b"|202^"),
         (message("ADT^A08", pid("P1"), charset="klingon"), "character set", b"|103^"),
+        (message("ADT^A08", pid("P\0" + "1")), "NUL", b"|102^"),
     ],
 )
 def test_a_refusal_says_why(desk: Desk, data: bytes, words: str, error: bytes) -> None:

@@ -139,5 +139,5 @@ def test_the_command_lists_filters_and_exports_without_patients(tmp_path: Path, 
     assert "PACS" not in text
     assert main(["associations", *home, "--export", str(tmp_path / "diary.txt")]) == 0
     text = (tmp_path / "diary.txt").read_text()
-    assert f"context           {CR}  with {EXPLICIT}" in text
+    assert f"context           {CR} (Computed Radiography Image Storage)  with {EXPLICIT} (Explicit VR Little Endian)" in text
     assert "MARKER" not in text

@@ -112,6 +112,21 @@ def test_a_commit_that_fails_is_told_to_all_and_not_tried_again(database: sa.Eng
     assert kept(database) == ["later"]
 
 
+def test_a_transaction_that_could_not_begin_is_begun_once_more(database: sa.Engine) -> None:
+    """Under load SQLite may give no turn in time; nothing was done then, and the sender need not hear of it."""
+    refused: list[int] = []
+
+    def busy(_connection: Any) -> None:
+        refused.append(1)
+        if len(refused) == 1:
+            raise sa.exc.OperationalError("BEGIN IMMEDIATE", {}, Exception("database is locked"))
+
+    event.listen(database, "begin", busy)
+    assert GroupCommit(database).write(note("one")) == "one"
+    event.remove(database, "begin", busy)
+    assert kept(database) == ["one"]
+
+
 def test_a_connection_that_died_between_two_objects_is_replaced(database: sa.Engine) -> None:
     group = GroupCommit(database)
     group.write(note("before"))

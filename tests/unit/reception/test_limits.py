@@ -12,16 +12,32 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pynetdicom import evt
 
 from dicom_node.reception import callers
+from dicom_node.reception.service import Service
 from dicom_node.reception.status import DimseStatus
 from dicom_node.store import tables
 from tests.factories.dicom_sender import association, send
 from tests.factories.received_objects import CR, dataset_bytes, encoded, radiograph
 from tests.unit.reception.conftest import Node, running
-from tests.unit.reception.raw_peer import ABORT, COMMAND, DATA, EXPLICIT, LAST, RELEASE_RP, RawPeer, pdu, pdv, store, store_command
+from tests.unit.reception.raw_peer import (
+    ABORT,
+    COMMAND,
+    DATA,
+    EXPLICIT,
+    LAST,
+    RELEASE_RP,
+    RawPeer,
+    command,
+    pdu,
+    pdv,
+    store,
+    store_command,
+)
 from tests.unit.reception.test_conformance import CONTEXTS, ECHO, IMAGE, nothing_is_left, until
 
+COMMITMENT = "1.2.840.10008.1.20.1"
 LARGE = {"Rows": 1024, "Columns": 1024, "PixelData": bytes(1024 * 1024 * 2)}
 
 
@@ -53,6 +69,27 @@ def test_a_message_that_trickles_is_aborted_although_it_never_stops(tmp_path: Pa
                     time.sleep(0.02)
             assert 1 < time.monotonic() - started < 10
         nothing_is_left(node)
+
+
+def test_a_command_whose_data_set_never_comes_is_aborted(tmp_path: Path) -> None:
+    service = Service((COMMITMENT,), [(evt.EVT_N_ACTION, lambda _event: (0x0000, None))])
+    with running(tmp_path, dimse_timeout_seconds=0.5, services=(service,)) as node:
+        with RawPeer(node.port, [(COMMITMENT, "1.2.840.10008.1.2")]) as peer:
+            peer.send(pdu(DATA, pdv(1, COMMAND | LAST, command(0x0130, 1, COMMITMENT))))
+            started = time.monotonic()
+            assert peer.ended() == ABORT
+            assert time.monotonic() - started < 5
+        until(lambda: any(row.ended_by == "node aborted: a message did not go on" for row in diary(node)))
+
+
+def test_an_object_that_takes_longer_than_the_idle_time_is_taken(tmp_path: Path) -> None:
+    with running(tmp_path, idle_seconds=0.4) as node, RawPeer(node.port, CONTEXTS) as peer:
+        sent = store(radiograph())
+        for part in (sent[:400], sent[400:500], sent[500:600], sent[600:]):
+            peer.send(part)
+            time.sleep(0.3)
+        assert peer.status() == 0
+        assert len(node.files()) == 1
 
 
 def test_a_sender_that_pauses_between_objects_is_not_stalled(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dicom_node.core.findings import NotRead, Zone
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.imaging.header import read_facts
 from dicom_node.results.outputs.secondary_capture import caption
+from dicom_node.results.report_text import report_lines
 from dicom_node.results.step import build_results
 from tests.factories import results_sources as make
 from tests.factories.dicom_validators import dciodvfy_errors, dsrdump
@@ -147,7 +148,7 @@ def test_a_new_revision_is_a_new_object_that_names_the_old(tmp_path: Path) -> No
         assert item.SeriesInstanceUID == opened(old[role]).SeriesInstanceUID
         assert item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old[role].identifier
     assert judged(tuple(new.values()), tmp_path) == {role: [] for role in ROLES}
-    assert any("Result 2, replaces 1." in line for line in second.report_lines())
+    assert any("Result 2, replaces 1." in line for line in report_lines(second))
     assert any("Result 2, replaces 1." in line for line in caption(second).lines)  # burned in
     assert opened(new["secondary_capture"]).pixel_array.shape[0] == opened(old["secondary_capture"]).pixel_array.shape[0]
 
@@ -265,7 +266,7 @@ def test_an_all_zero_map_gives_no_segmentation_and_is_named_so(tmp_path: Path) -
     context = make.context(make.analysed(instance, evidence=False), instance)
     made = {a.role: a for a in build_results(context, ROLES)}
     assert "saliency_segmentation" not in made
-    assert any("no positive evidence" in line for line in context.report_lines())
+    assert any("no positive evidence" in line for line in report_lines(context))
     assert judged(tuple(made.values()), tmp_path) == {role: [] for role in made}
 
 

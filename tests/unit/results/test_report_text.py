@@ -11,7 +11,7 @@ import pytest
 from dicom_node.core import codes
 from dicom_node.core.findings import NotRead, SaliencyMap, Zone
 from dicom_node.results.outputs.secondary_capture import caption
-from dicom_node.results.report_text import attention_place, plain
+from dicom_node.results.report_text import attention_place, plain, report_lines
 from tests.factories import results_sources as make
 
 
@@ -55,7 +55,7 @@ def test_text_fits_every_character_set() -> None:
 def test_a_result_reads_from_conclusion_to_disclaimer(tmp_path: Path, zone: Zone) -> None:
     """Headline, numbers, not-assessed classes, policy, model, time and disclaimers are there, in plain ASCII."""
     context = make.finished(tmp_path, zone=zone)
-    lines = context.report_lines()
+    lines = report_lines(context)
     text = "\n".join(lines)
     assert lines[0] == context.findings.headline
     for expected in (
@@ -75,7 +75,7 @@ def test_no_identity_is_in_the_text(tmp_path: Path) -> None:
     """Neither the lines nor the words burned into the picture name the patient, the order or a UID."""
     context = make.finished(tmp_path)
     words = caption(context)
-    shown = " ".join([*context.report_lines(), *words.warnings, words.headline, *words.lines, words.map_name, words.lung_name])
+    shown = " ".join([*report_lines(context), *words.warnings, words.headline, *words.lines, words.map_name, words.lung_name])
     for marker in ("Muller", "Jorg", "PID-0042", "ACC-77001", "19800305", "Jane", "1.2.", "2.25."):
         assert marker not in shown
 
@@ -85,7 +85,7 @@ def test_images_left_for_one_reason_are_counted(tmp_path: Path) -> None:
     context = make.finished(tmp_path)
     left = tuple(NotRead(uid, "not_frontal") for uid in ("1.2.3", "1.2.4"))
     context = dataclasses.replace(context, findings=dataclasses.replace(context.findings, not_read=left))
-    assert "Not read: Not a frontal (PA or AP) view. (2 images)" in context.report_lines()
+    assert "Not read: Not a frontal (PA or AP) view. (2 images)" in report_lines(context)
 
 
 def test_synthetic_models_are_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dicom_node.archive.answers import SeriesCount
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.routing.settings import Conditions, Rule
-from dicom_node.stages.archive_desk import wanted
+from dicom_node.stages.archive_desk import Desk, wanted
 from dicom_node.stages.complete import Archives
 from dicom_node.store import tables
 from dicom_node.studies import archive_answers as rows
@@ -22,6 +22,7 @@ from dicom_node.studies import step as studies
 from dicom_node.studies.evidence import Next, Standing
 from tests.factories.phantom_dicom import chest
 from tests.factories.quirky_archive import QuirkyArchive, quirky_archive
+from tests.factories.received_objects import encoded
 from tests.integration.in_process import InProcessNode
 
 
@@ -192,3 +193,39 @@ def test_a_series_that_came_is_judged_by_its_images() -> None:
     rule = Rule(name="r", pipeline="cxr_tb", when=Conditions(modality=("DX",)))
     assert wanted(study(image()), "1.1", SeriesCount("SR", 3), [rule])
     assert not wanted(study(image(modality="CT")), "1.1", SeriesCount("DX", 3), [rule])
+
+
+def test_a_full_disk_takes_no_fetched_object_either(tmp_path: Path) -> None:
+    """What comes by C-GET or WADO-RS has the limits of what is sent: the archive hears A700 and the object stays missing."""
+    archive = {"kind": "dimse", "ae_title": "PACS", "host": "127.0.0.1", "port": 104, "retrieve": "c_get"}
+    node = InProcessNode(tmp_path, archives={"pacs": archive}, reception={"max_object_bytes": 1024**2})
+    desk = Desk("pacs", node.rooms.home, node.rooms.settings, node.rooms.database)
+    image, large = chest("taken"), chest("large")
+    large.PixelData = bytes(4 * 1024**2)
+    statuses = [desk._take()(*_as_fetched(one)) for one in (image, large)]
+    assert statuses == [0x0000, 0xC000]
+    refusing = node.rooms.settings.model_copy(
+        update={"disk": node.rooms.settings.disk.model_copy(update={"refuse_free_gb": 1e9, "warn_free_gb": 1e9})}
+    )
+    desk = Desk("pacs", node.rooms.home, refusing, node.rooms.database)
+    assert desk._take()(*_as_fetched(chest("later"))) == 0xA700
+    with node.rooms.database.connect() as connection:
+        stored = connection.execute(sa.select(tables.instance.c.sop_instance_uid)).scalars().all()
+        refused = connection.execute(sa.select(tables.refused_object.c.status)).scalars().all()
+    assert stored == [str(image.SOPInstanceUID)]
+    assert refused == [0xC000, 0xA700]
+
+
+def _as_fetched(image: Dataset) -> tuple[str, str, str, bytes]:
+    syntax = str(image.file_meta.TransferSyntaxUID)
+    return str(image.SOPClassUID), str(image.SOPInstanceUID), syntax, encoded(image)
+
+
+def test_an_archive_is_asked_again_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    """The pause after a silence is a minute, not a minute and the hour that the clock went back."""
+    archive = {"kind": "dimse", "ae_title": "PACS", "host": "127.0.0.1", "port": 104, "retrieve": "c_get"}
+    node = InProcessNode(tmp_path, archives={"pacs": archive})
+    desk = Desk("pacs", node.rooms.home, node.rooms.settings, node.rooms.database)
+    now = time.time()
+    desk.silent_until = now + 30
+    assert [desk.is_silent(at) for at in (now, now + 31, now - 3600)] == [True, False, False]

@@ -17,6 +17,7 @@ from dicom_node.store.connect import open_database
 _SCHEMA_1 = (Path(__file__).parent / "schema_1.sql").read_text()
 _ROWS = """
 INSERT INTO study VALUES ('st_a', '1.2.3', 'routed', '', 10.0, 11.0, NULL, 99.0, 2);
+INSERT INTO instance VALUES (1, 'st_a', '1.2.3.1', '1', '1.2.3.0', '1.2', 'h', 9, 'k', '{}', 'current', 'A', 'B', 10.0);
 INSERT INTO run VALUES ('rn_a', 'st_a', 'cxr_tb', 'rule', 1, 'analysed', '{}', NULL, 12.0, 13.0, 0);
 INSERT INTO artifact VALUES ('ar_a', 'rn_a', 'text_report', 'application/dicom', '1.2.4', '', 0, 'k', 'h');
 INSERT INTO artifact VALUES ('ar_b', 'rn_a', 'secondary_capture', 'application/dicom', '1.2.5', '', 0, 'k', 'h');
@@ -48,6 +49,7 @@ def test_rows_of_an_old_home_stay_and_its_tables_become_the_new_ones(tmp_path: P
         assert connection.execute(sa.select(tables.schema.c.version)).scalar() == tables.SCHEMA_VERSION
         study = connection.execute(sa.select(tables.study)).one()
         assert (study.study_key, study.revision, study.legal_hold, study.pixels_deleted_utc) == ("st_a", 2, False, None)
+        assert connection.execute(sa.select(tables.instance.c.digest)).scalar() == "sha256:h"
         proofs = {row.delivery_id: row.proof for row in connection.execute(sa.select(tables.delivery))}
         assert proofs == {"dl_a": "answer", "dl_b": ""}
     engine.dispose()

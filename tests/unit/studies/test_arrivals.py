@@ -11,7 +11,7 @@ CURRENT, PENDING, HELD = InstanceState.CURRENT, InstanceState.PENDING, InstanceS
 
 
 @pytest.mark.parametrize(
-    ("known", "sha256", "ours", "stuck", "expected"),
+    ("known", "digest", "ours", "stuck", "expected"),
     [
         ([], A, False, False, CURRENT),
         ([Version(1, A, CURRENT)], A, False, False, None),
@@ -27,9 +27,9 @@ CURRENT, PENDING, HELD = InstanceState.CURRENT, InstanceState.PENDING, InstanceS
     ],
 )
 def test_state_of_an_arriving_object(
-    known: list[Version], sha256: str, ours: bool, stuck: bool, expected: InstanceState | None
+    known: list[Version], digest: str, ours: bool, stuck: bool, expected: InstanceState | None
 ) -> None:
-    assert state_on_arrival(known, sha256, ours=ours, study_is_stuck=stuck) is expected
+    assert state_on_arrival(known, digest, ours=ours, study_is_stuck=stuck) is expected
 
 
 def test_verdict_table() -> None:

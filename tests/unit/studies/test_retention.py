@@ -18,6 +18,7 @@ from dicom_node.studies.settings import RetentionSettings
 from dicom_node.studies.step import hold, hold_where_deleted
 from tests.factories.deliverables import artifact, record_run, request
 from tests.factories.received_objects import radiograph
+from tests.factories.rejection_notes import rejection_note
 from tests.unit.studies.conftest import Home
 
 DAY = 86400.0
@@ -187,8 +188,8 @@ def test_a_crash_between_mark_and_delete_is_finished_by_the_next_pass(home: Home
     assert home.story(key)["pixels_deleted_utc"] is not None
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", crash)
-        with pytest.raises(OSError, match="power cut"):
-            pass_by(home)
+        pass_by(home)
+    assert len(files(home)) == 1, "told, and left to the next pass"
     pass_by(home)
     assert files(home) == []
 
@@ -220,6 +221,17 @@ def test_another_object_for_a_deleted_study_is_kept_and_not_analysed(home: Home)
     assert home.states(key) == ["current", "held"]
 
 
+def test_a_rejected_object_for_a_deleted_study_stays_rejected(home: Home) -> None:
+    """A person who releases the study later must not have it analysed."""
+    key = received(home)
+    late = radiograph("late")
+    home.receive(rejection_note(radiograph(), [late]))
+    delivered(home, key)
+    pass_by(home)
+    home.receive(late)
+    assert home.states(key) == ["current", "rejection_note", "rejected"]
+
+
 def test_a_corrected_patient_is_noticed_although_the_pixels_are_gone(home: Home) -> None:
     """The identity is in the rows: the study gets a revision, so that its result is withdrawn, and is not analysed half."""
     key = received(home, images=("pa", "lateral"))
@@ -244,6 +256,9 @@ def test_a_study_half_of_which_is_gone_is_held(home: Home) -> None:
     with home.database.begin() as connection:
         assert hold_where_deleted(connection, key) is True
     assert home.story(key)["hold_reason"] == "images_deleted"
+    home.receive(radiograph("lateral"))
+    assert home.due() == [key], "all that was deleted is here again: the correction is answered"
+    home.route(key)
 
 
 def test_results_go_after_their_own_time(home: Home) -> None:
@@ -253,7 +268,66 @@ def test_results_go_after_their_own_time(home: Home) -> None:
     assert pass_by(home, 99, settings).results == 0
     assert pass_by(home, 101, settings).results == 1
     assert not (home.path / "results" / f"rn_{key}").exists()
-    assert "files of a result" in home.story(key)["story"][-1]["text"]
+    assert home.story(key)["story"][-1]["text"] == "cxr_tb: the files of result 1 were deleted by retention."
+
+
+def test_a_result_whose_files_cannot_be_removed_is_told_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = received(home)
+    delivered(home, key)
+    settings = RetentionSettings(keep_results_days=100)
+    with monkeypatch.context() as patched:
+        patched.setattr(retention.shutil, "rmtree", lambda *_, **__: None)
+        assert [pass_by(home, 101, settings).results for _ in range(3)] == [0, 0, 0]
+    assert home.events(key).count("result.deleted") == 1
+    assert pass_by(home, 101, settings).results == 1
+
+
+def test_one_file_that_cannot_be_removed_does_not_keep_the_others(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of three: the pass goes on, and the file goes once it can."""
+    delivered(home, received(home, images=("pa", "lateral", "oblique")))
+    first = home.path / "store" / home.story(received_key(home))["instances"][0]["storage_key"]
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name == first.name:
+            raise PermissionError("not ours")
+        real(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", unlink)
+        assert pass_by(home).studies == 1
+        assert files(home) == [first]
+        assert pass_by(home) == Deleted()
+    pass_by(home)
+    assert files(home) == []
+
+
+def received_key(home: Home) -> str:
+    with home.database.begin() as connection:
+        return str(connection.execute(sa.select(tables.study.c.study_key)).scalar_one())
+
+
+@pytest.mark.parametrize(
+    ("values", "revision", "why"),
+    [
+        ({"state": "failed"}, 1, "waits for a person"),
+        ({"state": "analysed", "request": {"study_revision": 1}}, 2, "its result is to be taken back"),
+        ({"state": "withdrawn", "request": {"study_revision": 1}}, 2, ""),
+        ({"state": "cancelled", "request": {"study_revision": 1}}, 2, ""),
+    ],
+)
+def test_a_run_without_an_answer_and_a_result_that_does_not_hold_keep_a_study(
+    home: Home, values: dict[str, Any], revision: int, why: str
+) -> None:
+    """Neither is seen by its deliveries: the one has none, the other's were made for a revision that is over."""
+    delivered(home, received(home))
+    change(home, revision=revision)
+    with home.database.begin() as connection:
+        connection.execute(sa.update(tables.run).values(**values))
+    assert pass_by(home).studies == (0 if why else 1)
+    with home.database.begin() as connection:
+        kept = retention.kept_because(connection, PROOFS, home.now + DAY, retention.kept_for_answers)
+    assert kept == ({why: 1} if why else {})
 
 
 def test_old_records_go_and_open_transactions_stay(home: Home) -> None:

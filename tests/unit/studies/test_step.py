@@ -14,8 +14,9 @@ from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 from dicom_node.core.errors import UsageError
 from dicom_node.reception.intake import Intake
 from dicom_node.store import tables
-from dicom_node.studies import account, step
+from dicom_node.studies import account, repository, step
 from dicom_node.studies.files import clean_store, object_path
+from dicom_node.studies.patients import hold_for_correction
 from dicom_node.studies.step import Settlement
 from tests.factories.received_objects import CT, SR, other_pixels, radiograph, recompressed
 from tests.unit.studies.conftest import Home
@@ -119,6 +120,20 @@ def test_same_bytes_again_change_nothing(home: Home) -> None:
     home.receive(radiograph())
     assert home.story(key) == before
     assert len(list((home.path / "store").rglob("*.dcm"))) == 1
+    assert home.due() == []
+
+
+def test_an_object_that_an_older_node_took_comes_again_as_a_twin_and_runs_nothing(home: Home) -> None:
+    """Rows of schema 1 have another digest of the same bytes: they are compared, not taken for other pixels."""
+    key = home.receive(radiograph())
+    home.now += 10
+    home.route(key)
+    with home.database.begin() as connection:
+        connection.execute(sa.update(tables.instance).values(digest="sha256:" + "0" * 64))
+    home.receive(radiograph())
+    home.now += 10
+    assert home.settle(key) is Settlement.UNCHANGED
+    assert home.states(key) == ["superseded", "current"]
     assert home.due() == []
 
 
@@ -427,3 +442,19 @@ def test_a_clock_that_was_set_back_makes_no_study_wait_until_it_has_caught_up(ho
     assert home.story(key)["deadline_utc"] == pytest.approx(home.now + 900.0)
     home.now += 900
     assert home.due() == [key]
+
+
+def test_a_hold_that_comes_while_a_study_is_being_started_stands(home: Home) -> None:
+    """Ready, then the hospital merges the patient, then the runs are to be requested: they are not."""
+    key = home.receive(radiograph())
+    home.now += 100
+    assert home.settle(key) is Settlement.READY
+    with home.database.begin() as connection:
+        row = repository.locked_study(connection, key)
+        assert row is not None
+        hold_for_correction(connection, row, "patient_merged", "Merged.")
+    with home.database.begin() as connection:
+        assert step.mark_routed(connection, key, home.now) is False
+    assert home.settle(key) is Settlement.HELD
+    story = home.story(key)
+    assert (story["state"], story["hold_reason"], home.due()) == ("held", "patient_merged", [])

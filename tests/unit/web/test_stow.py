@@ -8,6 +8,7 @@ import random
 import socket
 import ssl
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -407,3 +408,18 @@ def test_what_is_no_uid_is_not_repeated(door: Door) -> None:
     response = door.post(data)
     assert response.status_code == 409
     assert "DOE" not in response.text
+
+
+def test_few_bytes_that_unpack_to_many_are_not_unpacked(door: Door) -> None:
+    """A deflated object of 300 kB unpacks to 300 MB: the check that it is of the study in the URL reads its beginning only."""
+    ds = radiograph("bomb", Rows=10_000, Columns=15_000, PixelData=bytes(300_000_000))
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    packed = part10(ds)
+    uid = str(ds.StudyInstanceUID)
+    del ds
+    tracemalloc.start()
+    response = door.post(packed, path=f"/studies/{uid}")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert response.status_code == 200
+    assert peak < 200_000_000
