@@ -83,7 +83,8 @@ class Overlay:
 
 def reduced(gray: NDArray[np.float32], max_side: int = MAX_SIDE) -> NDArray[np.uint8]:
     """Return the image as the picture shows it: uint8, its longest side ``max_side`` at most. ``gray``: float32, 0..1."""
-    size = _reduced_size(*gray.shape, max_side)
+    rows, columns = gray.shape
+    size = _reduced_size(rows, columns, max_side)
     return _shrunk(cv2.convertScaleAbs(gray, alpha=255), size)
 
 

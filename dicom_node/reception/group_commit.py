@@ -108,7 +108,8 @@ class GroupCommit:
                 began = True
                 item.result = item.work(self._connected())
             except sa.exc.DBAPIError as error:
-                if began and not (kept and error.connection_invalidated):
+                no_turn = not began and "lock" in str(error.orig)  # SQLite: "database is locked", "locking protocol"
+                if not no_turn and not (kept and error.connection_invalidated):
                     raise
                 self._disconnect()
                 transaction = self._connected().begin()

@@ -45,6 +45,10 @@ ALL_OUTPUTS = [
 ]
 
 
+#: Who may send.
+PEERS = ("SENDER", "CT1", "DX1")
+
+
 class _Queue:
     """Stands where the engine's port is: keeps what was submitted."""
 
@@ -85,6 +89,7 @@ class InProcessNode:
         self.out.mkdir(parents=True)
         settings = {
             "site": {"timezone": "UTC"},
+            "reception": {"peers": [{"ae_title": title} for title in PEERS]},
             "studies": {"quiet_seconds": 0.001, "quiet_seconds_ct": 0.001},
             "routing": {
                 "rules": [
