@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """``HOME/node.yaml`` is IT's; everything else is the node's. Machines that share a home each have their own ``state_folder``."""
+    """``HOME/node.yaml`` is IT's, the rest is the node's. Machines that share a home each have a ``state_folder`` of their own."""
 
     path: Path
     state_folder: Path | None = None

@@ -1,4 +1,4 @@
-"""``make bench``: reception beside its peers, start-up, and the time to an answer; printed, and kept in docs/reference/performance.md."""
+"""``make bench``: reception beside its peers, start-up, and the time to an answer; printed, and kept in the docs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def main() -> int:
 
 def machine() -> str:
     """Return the machine's facts in a few lines of Markdown."""
-    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
     facts = {
         "Measured": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",

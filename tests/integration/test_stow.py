@@ -23,7 +23,9 @@ def test_a_study_stored_by_http_is_answered_by_http(tmp_path: Path, make_node: C
         settings = configuration(pacs_port=dicom_port, when={"modality": ["CR", "DX"], "calling_ae": "GATEWAY"})
         url = f"http://{LOOPBACK}:{http_port}/dicom-web"
         settings["reception"]["stow"] = {"port": stow_port, "calling_ae": "GATEWAY"}
-        settings["archives"] = {"pacs": {"kind": "dicomweb", "base_url": url, "calling_ae": SENDER}}  # not asked about what comes by HTTP
+        settings["archives"] = {
+            "pacs": {"kind": "dicomweb", "base_url": url, "calling_ae": SENDER}
+        }  # not asked about what comes by HTTP
         settings["destinations"]["pacs"] = {
             "kind": "dicomweb_stow",
             "base_url": url,
