@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 
 DICOM = "application/dicom"
 FHIR = "application/fhir+json"

@@ -94,7 +94,7 @@ def _settle_taken(
     if wanted is Proof.ANSWER:
         values |= {"state": str(DeliveryState.WARNED if warned else DeliveryState.DONE), "next_attempt_utc": None}
         values |= {"proof": str(Proof.ANSWER), "proved_utc": now, "proof_detail": ""}
-        tell(connection, row.study_key, ROOM, "delivery.done", f"Delivered: {what}")
+        tell(connection, row.study_key, ROOM, "delivery.done", f"Delivered, accepted by the peer: {what}")
     else:
         values |= {"state": str(DeliveryState.SENT), "next_attempt_utc": now + first_question_seconds(settings, row.proof_attempt)}
         values |= {"detail": receipt.detail if warned else "", "proof": "", "proved_utc": None}

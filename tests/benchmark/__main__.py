@@ -62,7 +62,7 @@ def machine() -> str:
 
 def _first_line(*command: str) -> str:
     said = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = [line.strip() for line in (said.stdout or said.stderr).splitlines() if line.strip()]
+    lines = [line.strip("$ ").removeprefix("dcmtk: ") for line in (said.stdout or said.stderr).splitlines() if line.strip()]
     return lines[0] if lines else command[0]
 
 

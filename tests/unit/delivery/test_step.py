@@ -110,7 +110,7 @@ def test_a_delivery_is_done_when_the_peer_says_so(node: Node) -> None:
     (row,) = node.rows()
     assert row.state == DeliveryState.DONE
     assert row.done_utc is not None
-    assert node.story() == story == ["Delivered: text report to pacs."]
+    assert node.story() == story == ["Delivered, accepted by the peer: text report to pacs."]
 
 
 def test_a_warning_is_never_shown_as_plain_success(node: Node) -> None:
