@@ -28,6 +28,7 @@ from dicom_node.config.fields import destination_model
 from dicom_node.config.sentences import mistakes_of
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.settings import WorkSettings
+from dicom_node.feedback.settings import FeedbackSettings, ReaderSettings
 from dicom_node.inference.settings import InferenceSettings
 from dicom_node.orders.settings import GuardSettings, OrdersSettings
 from dicom_node.plugins import known_kinds, unknown_kind
@@ -97,6 +98,8 @@ class NodeSettings(BaseModel):
     guard: GuardSettings = Field(default=GuardSettings(), description="Before results leave: whose study is it now?")
     disk: DiskSettings = Field(default=DiskSettings(), description="When the disk is too full.")
     retention: RetentionSettings = Field(default=RetentionSettings(), description="When received images and records are deleted.")
+    readers: tuple[ReaderSettings, ...] = Field(default=(), description="Who answers results. Default: nobody is known.")
+    feedback: FeedbackSettings = Field(default=FeedbackSettings(), description="How answers come in, and when they count.")
     web: WebSettings = Field(default=WebSettings(), description="The node's own pages.")
 
     @field_validator("database_url")

@@ -1,0 +1,1 @@
+"""learning: from answers to labels, worklists and de-identified training sets."""
