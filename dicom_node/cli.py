@@ -25,6 +25,12 @@ COMMANDS = {
     "retention": "list what may be deleted by age, or delete it now",
     "associations": "list who connected, what came and how it ended; export it for a vendor",
     "messages": "list HL7 messages that came, and what became of them",
+    "verdicts": "list what people said about results; check that nothing of it was changed",
+    "answers": "list what came as an answer and does not count, and why; resume a suspended sender",
+    "opt-out": "keep that a patient says no to analysis or learning, or import such a list",
+    "erase": "remove a patient, or one study, for good",
+    "learning": "list worklists and labels that answers give, name golden cases",
+    "users": "make the hash of a password, for people who log in to the pages",
     "bundle": "list or verify model bundles",
     "certs": "make a small authority and certificates, to try encryption",
     "demo": "show the main job end to end on loopback",
@@ -42,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, text in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == named:
-            module = importlib.import_module(f"dicom_node.commands.{name}")
+            module = importlib.import_module(f"dicom_node.commands.{name.replace('-', '_')}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     options = parser.parse_args(arguments)

@@ -16,11 +16,15 @@ from dicom_node.archive import query_status
 from dicom_node.core import abstentions, codes, product
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import Outcome
+from dicom_node.core.feedback import ASSESSMENT, HIDE_NOTE
+from dicom_node.core.withdrawal import NOTE
 from dicom_node.delivery.commitment import failure_rows as commitment_failures
+from dicom_node.feedback.settings import AnswerAeSettings
 from dicom_node.network import dimse_status
 from dicom_node.plugins import known_kinds, load_kind
 from dicom_node.reception import admission, presentation_contexts, status
 from dicom_node.reception.settings import ReceptionSettings
+from dicom_node.results import assessment, rejection_note
 from dicom_node.web.stow_parts import NO_SUCH_CLASS, NO_SUCH_SYNTAX
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "conformance_statement.md"
@@ -49,7 +53,9 @@ def dicom_outputs() -> dict[str, tuple[str, ...]]:
 
 
 def _sent() -> str:
-    rows = [(kind, UID(uid).name, uid) for kind, uids in dicom_outputs().items() for uid in uids]
+    made = {**dicom_outputs(), ASSESSMENT: (assessment.SOP_CLASS_UID,)}
+    made |= {f"{HIDE_NOTE}, {NOTE}": (rejection_note.SOP_CLASS_UID,)}
+    rows = [(kind, UID(uid).name, uid) for kind, uids in made.items() for uid in uids]
     return _markdown(("Output", "SOP class", "UID"), rows)
 
 
@@ -97,8 +103,15 @@ def _limits() -> str:
 
 
 def _store_answers() -> str:
-    rows = [(f"0x{row.code:04X}", row.meaning, row.source) for row in status.ALL]
+    rows = [(f"0x{row.code:04X}", row.meaning, row.source) for row in (*status.ALL, *status.OF_ANSWERS)]
     return _markdown(("Status", "When", "Source"), rows)
+
+
+def _answer_ae_titles() -> str:
+    fields = AnswerAeSettings.model_fields
+    names = ("accept", "reject", "amend")
+    rows = [(f"`feedback.answer_ae.{name}`", str(fields[name].default), fields[name].description or "") for name in names]
+    return _markdown(("Setting", "Default", "Meaning"), rows)
 
 
 def _store_statuses() -> str:
@@ -144,6 +157,7 @@ TABLES = {
     "rejections": _rejections,
     "reception-limits": _limits,
     "store-answers": _store_answers,
+    "answer-ae-titles": _answer_ae_titles,
     "store-statuses": _store_statuses,
     "query-statuses": _query_statuses,
     "stow-answers": _stow_answers,

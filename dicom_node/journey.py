@@ -11,7 +11,7 @@
                sent, then proven                                                          (stages/proof.py)
 
 Beside the way, ``orders`` takes HL7 messages; before "analyse" and before every attempt ``stages/guard.py`` asks them and the
-archives whose study it is now.
+archives whose study it is now. What an answer does to a result that was given: ``stages/after_answer.py``.
 
 Rows are the truth. A row and the workflow that acts on it are written in one transaction, so a power cut leaves both or neither;
 every step may run twice. ``sweep_unfinished`` submits again whatever has a row but no living workflow.
@@ -76,10 +76,11 @@ def register(rooms: Rooms, process: PipelineProcess) -> None:
     @port.step("attempt")
     def attempt_step(delivery_id: str, attempt: int) -> None:
         guard = rooms.guard.before_sending
-        receipt = delivery.attempt_delivery(
-            rooms.database, delivery_id, attempt, destinations, rooms.home.results, turns, guard, report_is_final
-        )
-        delivery.settle_delivery(rooms.database, delivery_id, attempt, receipt, destinations, rooms.port.submit_delivery)
+        with contextlib.suppress(delivery.Gone):  # erased while it waited, or on its way
+            receipt = delivery.attempt_delivery(
+                rooms.database, delivery_id, attempt, destinations, rooms.home.results, turns, guard, report_is_final
+            )
+            delivery.settle_delivery(rooms.database, delivery_id, attempt, receipt, destinations, rooms.port.submit_delivery)
         rooms.port.ring(port.DELIVERIES)  # what waits behind this one at the destination
 
     @port.workflow("deliver")

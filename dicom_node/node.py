@@ -41,6 +41,8 @@ STALE_SECONDS = 10.0
 DUE_SECONDS = 0.5
 #: Hosts whose clocks differ by more than this from the database's are told about: quiet times are shifted by it.
 SKEW_SECONDS = 1.0
+#: How often the last row of the log of answers is written down in a second place.
+HEAD_SECONDS = 60.0
 
 
 def database_url(home: Home, settings: NodeSettings) -> str:
@@ -66,6 +68,7 @@ def last_beats(home: Home) -> dict[str, float]:
 def run_receive(home: Home, settings: NodeSettings) -> None:
     """Role ``receive``: the storage SCP. It loads no model and sends no result."""
     from dicom_node.reception import scp
+    from dicom_node.stages import answers_ae
     from dicom_node.stages.arrivals import recorder
     from dicom_node.stages.commitment import admission, disk_watch, services
     from dicom_node.stages.messages import listening
@@ -82,14 +85,15 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
         settings.reception,
         home=home.path,
         database=database,
-        record=recorder(settings),
+        record=recorder(settings, home),
         services=services(home, settings, database),
         admit_storage=admit,
+        side_doors=answers_ae.side_doors(settings, database),
     )
     beat(home, "receive")
     try:
         with (
-            listening(settings, database),
+            listening(home, settings, database),
             stow_door(home, settings, database, admit),
             _seen_by_others(database, home, settings, "receive"),
         ):
@@ -172,35 +176,58 @@ def _tell_device(answer: Answer) -> None:
 def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
     """Everything that beats in one process only, wherever it is."""
     from dicom_node import journey
-    from dicom_node.stages import proof
+    from dicom_node.feedback import witness
+    from dicom_node.stages import after_answer, answers_ae, erase, proof, worklists
+    from dicom_node.stages.answer_documents import SWEEP_SECONDS, AnswerDocuments
+    from dicom_node.stages.answer_polling import AnswerPolling
     from dicom_node.stages.commitment import disk_watch
     from dicom_node.stages.withdraw import withdraw_void
 
     timers.every(10, "unfinished work", lambda: journey.sweep_unfinished(rooms))
     timers.every(600, "void results", lambda: withdraw_void(rooms))
+    timers.every(after_answer.EVERY_SECONDS, "what answers do", after_answer.AfterAnswers(rooms).look)
     timers.every(3600, "finished workflows", lambda: worker.forget_finished(7 * 86400))
     for name, seconds in proof.paces(rooms).items():
         timers.every(seconds, f"proof of {name}", partial(proof.prove, rooms, name))
     timers.every(proof.SELDOM_SECONDS, "proofs nobody can give", lambda: proof.close_gone(rooms))
     timers.every(proof.PROOF_SECONDS, "reports of storage commitment", lambda: proof.send_reports(rooms))
+    timers.every(600, "erased files", lambda: erase.finish(rooms.database, rooms.home))
     disk = proof.LowDisk(rooms, disk_watch(rooms.home, rooms.settings))
     timers.every(proof.DISK_SECONDS, "disk", disk.look)
     timers.every(proof.RETENTION_SECONDS, "retention", disk.retain)
+    timers.every(HEAD_SECONDS, "head of the log of answers", lambda: witness.keep_head(rooms.database, rooms.home))
+    timers.every(answers_ae.JUDGE_SECONDS, "answers", lambda: answers_ae.judge(rooms))
+    documents = AnswerDocuments(rooms.home, rooms.settings, rooms.database)
+    timers.every(SWEEP_SECONDS, "answers in documents", documents.sweep)
+    polling = AnswerPolling(rooms.home, rooms.settings, rooms.database)
+    for name in polling.archives:
+        timers.every(polling.look_seconds, f"answers in {name}", partial(polling.look, name))
+    if any(destination.kind == "fhir_rest" for destination in rooms.settings.destinations.values()):
+        from dicom_node.stages.fhir_polling import LOOK_SECONDS, FhirPolling
+
+        timers.every(LOOK_SECONDS, "answers at FHIR servers", FhirPolling(rooms.home, rooms.settings, rooms.database).look)
+    timers.every(worklists.SECONDS, "worklists", worklists.Worklists(rooms).fill)
+    timers.every(answers_ae.FORGET_SECONDS, "files of answers", lambda: answers_ae.forget_files(rooms))
 
 
 def run_web(home: Home, settings: NodeSettings) -> None:
-    """Role ``web``: health, metrics and the pages, on loopback."""
+    """Role ``web``: health, metrics and the pages; beyond this machine only where people log in."""
     from dicom_node.config.certificates import seconds_to_expiry
     from dicom_node.stages.commitment import disk_watch
+    from dicom_node.stages.fhir_hooks import fhir_hooks
     from dicom_node.web.app import make_app
     from dicom_node.web.server import HttpPort
+    from dicom_node.web.site import Site
 
     stop = stop_on_signal()
     database = prepare(home, settings)
     watch = disk_watch(home, settings, quiet=True)
     beats = partial(_beats_everywhere, database, home, settings)
-    app = make_app(database, settings.site.name, beats, STALE_SECONDS, watch.look, partial(seconds_to_expiry, settings))
-    pages = HttpPort(app, name="web", host=settings.web.host, port=settings.web.port).start()
+    site = Site(database, home, settings.web, settings.readers, settings.feedback)
+    expiry = partial(seconds_to_expiry, settings)
+    hooks = fhir_hooks(home, settings, database)
+    app = make_app(database, settings.site.name, beats, STALE_SECONDS, watch.look, expiry, site=site, routers=hooks)
+    pages = HttpPort(app, name="web", host=settings.web.host, port=settings.web.port, tls=settings.web.tls).start()
     log.event("web.started", port=settings.web.port, pid=os.getpid())
     beat(home, "web", pages.problem)
     try:

@@ -205,6 +205,7 @@ def _read(
         lungs=LungMask(instance.sop_instance_uid, lungs.mask, _ref(segmenter)),
         picture=Picture(instance.sop_instance_uid, picture.values.shape, reduced(picture.values)),
         provenance=trail,
+        embedding=tuple(round(float(value), 4) for value in said.embedding),
     )
 
 

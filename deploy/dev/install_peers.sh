@@ -10,6 +10,7 @@ missing=()
 has Orthanc || missing+=(orthanc)
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing+=(orthanc-dicomweb)
 [ -x /usr/bin/storescu ] || missing+=(dcmtk)
+[ -x /usr/bin/chromium ] || missing+=(chromium)
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
 has node || missing+=(nodejs)
 has npm || missing+=(npm)
@@ -31,6 +32,7 @@ tell() { echo "missing: $1. Without it: $2"; }
 has Orthanc || tell orthanc "the demo uses a small storage SCP instead of a PACS; tests/integration fail"
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || tell orthanc-dicomweb "no DICOMweb view of the demo's PACS"
 [ -x /usr/bin/storescu ] || tell dcmtk "tests that send and read with DCMTK fail"
+[ -x /usr/bin/chromium ] || tell chromium "tests/browser, which answer results on their page, fail"
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || tell postgresql "tests on PostgreSQL fail"
 has cc || tell gcc "the fault suite cannot move the clock: its tests of clock jumps fail"
 if has npm; then

@@ -6,7 +6,7 @@ import argparse
 import enum
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,19 @@ import sqlalchemy as sa
 
 import models.bundle
 from dicom_node.archive import client as archive_client
+from dicom_node.commands.answer_lines import answer_lines
 from dicom_node.commands.certificate_lines import certificate_lines
+from dicom_node.commands.login_lines import login_lines
 from dicom_node.config.load import load_settings
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.delivery import Proof
 from dicom_node.core.errors import ConfigError, NodeError
 from dicom_node.core.run import Release
+from dicom_node.delivery.answers import REPORTS
 from dicom_node.delivery.destinations.dicom_store import Settings as DicomStoreSettings
 from dicom_node.delivery.plan import RELEASABLE_EVIDENCE, Destination, roles_wanted
 from dicom_node.delivery.proof import wanted_proof
-from dicom_node.delivery.settings import DestinationSettings
+from dicom_node.delivery.settings import ArchivingSettings, DestinationSettings
 from dicom_node.home import Home
 from dicom_node.inference.bundles import SHIPPED
 from dicom_node.log import quiet_libraries
@@ -32,6 +35,9 @@ from dicom_node.plugins import load_kind
 from dicom_node.store.connect import default_url, open_database
 from dicom_node.studies.disk import DiskWatch, Level, words
 from dicom_node.studies.rejection import KEY_OBJECT_SELECTION
+
+#: Of the report about an answer (results/assessment.py).
+BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 
 
 class Mark(enum.StrEnum):
@@ -83,6 +89,8 @@ def check_home(home: Home) -> Iterator[Line]:
         "database": lambda: check_database(home, settings),
         "ports": lambda: check_ports(home, settings),
         "senders": lambda: check_senders(settings),
+        "answers": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in answer_lines(settings)),
+        "pages": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in login_lines(settings)),
         "certificates": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in certificate_lines(settings)),
         "archives": lambda: check_archives(settings),
         "destinations": lambda: check_destinations(settings),
@@ -129,6 +137,9 @@ def _evidence(
     if release is Release.SILENT:
         yield Line(Mark.NOTE, f"rule {rule}", "release is silent: results stay on the node")
         return
+    if release is Release.AFTER_ANSWER and not any(reader.role == "radiologist" for reader in settings.readers):
+        text = "release is after_answer, and readers names no radiologist: nobody's answer releases a result"
+        yield Line(Mark.NOTE, f"rule {rule}", text)
     closed = [name for name in destinations if not settings.destinations[name].allow_unvalidated]
     if bundle.evidence != RELEASABLE_EVIDENCE and closed:
         why = f'the evidence for {bundle.label} is "{bundle.evidence}" and allow_unvalidated is false there'
@@ -251,6 +262,15 @@ def check_archives(settings: NodeSettings) -> Iterator[Line]:
 
 
 _NO_NOTES = "It takes no Key Object Selections: a result that is withdrawn must be hidden there by hand, and is reported as parked"
+_NO_HIDING = "It takes no Key Object Selections, so hide_rejected: true can do nothing: allow them there, or write false"
+_NO_ASSESSMENTS = (
+    "It takes no Basic Text SR: what a radiologist answers to a result cannot be shown there; allow it, or write assessments: false"
+)
+
+
+def _gets_assessments(destination: DestinationSettings, roles: Iterable[str]) -> bool:
+    """Say whether reports about answers go there: beside DICOM reports only."""
+    return destination.assessments and any(role.partition(":")[0] in REPORTS for role in roles)
 
 
 def check_destinations(settings: NodeSettings) -> Iterator[Line]:
@@ -271,7 +291,12 @@ def check_destinations(settings: NodeSettings) -> Iterator[Line]:
             yield Line(Mark.FAIL, f"destination {name}", problem)
         yield from _reports(name, destination, {peer.ae_title for peer in settings.reception.peers})
         if not problems and sop_classes and module.check(destination, (KEY_OBJECT_SELECTION,)):
-            yield Line(Mark.NOTE, f"destination {name}", _NO_NOTES)
+            wanted = isinstance(destination, ArchivingSettings) and destination.hide_rejected
+            yield (
+                Line(Mark.FAIL, f"destination {name}", _NO_HIDING) if wanted else Line(Mark.NOTE, f"destination {name}", _NO_NOTES)
+            )
+        if not problems and _gets_assessments(destination, roles) and module.check(destination, (BASIC_TEXT_SR,)):
+            yield Line(Mark.NOTE, f"destination {name}", _NO_ASSESSMENTS)
         if not problems and hasattr(module, "notes"):
             for note in module.notes(destination):
                 yield Line(Mark.NOTE, f"destination {name}", note)

@@ -217,7 +217,8 @@ disk:
   refuse_free_gb: 1
 
 web:
-  # The pages have no login yet: they can be opened on this machine only.
+  # The pages. Without users or oidc nobody can log in, no result can be answered on them, and they are for this machine only:
+  # docs/how-to/answer-on-the-page.md
   host: 127.0.0.1
   port: {web_port}
 """

@@ -10,7 +10,7 @@ from dicom_node.commands.database import opened
 from dicom_node.core.errors import UsageError
 from dicom_node.delivery.proof import wanted_proof
 from dicom_node.store.connect import reading
-from dicom_node.studies.retention import deletable, kept_because, kept_for_answers, run_retention
+from dicom_node.studies.retention import deletable, keeper, kept_because, run_retention
 
 _DAY = 86400.0
 _MIB = 1 << 20
@@ -40,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
         if days is None:
             print("Nothing is deleted: retention.keep_days_after_delivery is not set. --days N shows what would be.")
             return 0
-        before = time.time() - days * _DAY
+        before, kept = time.time() - days * _DAY, keeper(settings.retention, time.time())
         with reading(database) as connection:
-            found = deletable(connection, proofs, before, kept_for_answers, _LISTED)
-            reasons = kept_because(connection, proofs, before, kept_for_answers)
+            found = deletable(connection, proofs, before, kept, _LISTED)
+            reasons = kept_because(connection, proofs, before, kept)
     for item in found:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(item.last_utc))
         print(f"{at}  {item.study_key}  {item.objects} objects  {item.bytes / _MIB:.1f} MiB")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from dicom_node.config.document import Loc, Mistake
 from dicom_node.config.fields import destination_model
 from dicom_node.config.ports import ports_taken_twice
+from dicom_node.config.readers import readers_taken_twice
 from dicom_node.config.sentences import did_you_mean, mistakes_of
 from dicom_node.core.artifact import DICOM, FHIR, HL7
 from dicom_node.delivery.plan import DEFAULT_ROLES
@@ -43,7 +44,12 @@ def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake
     yield from _pipelines(_mapping(_mapping(data.get("inference")).get("pipelines")), thorough=thorough)
     yield from _archives(_mapping(data.get("archives")), _mapping(data.get("reception")), routing)
     yield from _senders(_mapping(data.get("reception")), _mapping(data.get("archives")))
+    yield from _polled(_list(_mapping(data.get("feedback")).get("poll_archives")), _mapping(data.get("archives")))
+    yield from _polled_servers(_mapping(_mapping(data.get("feedback")).get("fhir")), destinations)
+    yield from _answer_titles(_mapping(_mapping(data.get("feedback")).get("answer_ae")), _mapping(data.get("reception")))
+    yield from _logins(_list(data.get("readers")), _mapping(data.get("web")))
     yield from ports_taken_twice(data)
+    yield from readers_taken_twice(data)
 
 
 def _names(routing: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -182,6 +188,48 @@ def _senders(reception: Mapping[str, Any], archives: Mapping[str, Any]) -> Itera
             if isinstance(sender, str) and sender not in known:
                 text = f'"{sender}" is not among reception.peers, so this archive would never be asked for it.'
                 yield Mistake(("archives", name, "calling_ae", index), text + did_you_mean(sender, known))
+
+
+def _polled_servers(settings: Mapping[str, Any], destinations: Mapping[str, Any]) -> Iterator[Mistake]:
+    """FHIR servers that are asked for answers are destinations of that kind: address, certificates and token stand there."""
+    servers = [name for name, one in destinations.items() if _mapping(one).get("kind") == "fhir_rest"]
+    for index, name in enumerate(_list(settings.get("poll"))):
+        if isinstance(name, str) and name not in servers:
+            known = f"Known: {', '.join(servers)}." if servers else "None is configured: add one under destinations."
+            text = f'"{name}" is no destination of kind fhir_rest. {known}{did_you_mean(name, servers)}'
+            yield Mistake(("feedback", "fhir", "poll", index), text)
+
+
+def _polled(names: list[Any], archives: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Archives that are asked for answers are among those that may be asked."""
+    for index, name in enumerate(names):
+        if isinstance(name, str) and name not in archives:
+            known = f"Known: {', '.join(archives)}." if archives else "None is configured: add it under archives."
+            text = f'there is no archive "{name}". {known}{did_you_mean(name, archives)}'
+            yield Mistake(("feedback", "poll_archives", index), text)
+
+
+def _answer_titles(answer_ae: Mapping[str, Any], reception: Mapping[str, Any]) -> Iterator[Mistake]:
+    """The AE title alone says whether an object is an image or an answer."""
+    titles = {str(title).strip() for title in _list(reception.get("ae_titles")) or ["AINODE"]}
+    for name, usual in (("accept", "AINODE_ACCEPT"), ("reject", "AINODE_REJECT"), ("amend", "AINODE_AMEND")):
+        title = str(answer_ae.get(name, usual)).strip()
+        if title in titles:
+            text = f'"{title}" is also among reception.ae_titles, where images go; an answer needs an AE title of its own.'
+            section = ("feedback", "answer_ae", name) if name in answer_ae else ("reception", "ae_titles")
+            yield Mistake(section, text)
+
+
+def _logins(readers: list[Any], web: Mapping[str, Any]) -> Iterator[Mistake]:
+    """A reader whose login is misspelled would answer without it counting. Whom OpenID Connect lets in is not known here."""
+    users = [str(_mapping(user).get("login")) for user in _list(web.get("users"))]
+    if not users or web.get("oidc") is not None:
+        return
+    for index, reader in enumerate(readers):
+        login = _mapping(reader).get("login")
+        if isinstance(login, str) and login and login not in users:
+            text = f'"{login}" is not among web.users, so this reader could never log in.{did_you_mean(login, users)}'
+            yield Mistake(("readers", index, "login"), text)
 
 
 def _kind(output: str) -> str:

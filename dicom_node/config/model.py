@@ -30,6 +30,7 @@ from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.settings import WorkSettings
 from dicom_node.feedback.settings import FeedbackSettings, ReaderSettings
 from dicom_node.inference.settings import InferenceSettings
+from dicom_node.learning.settings import LearningSettings
 from dicom_node.orders.settings import GuardSettings, OrdersSettings
 from dicom_node.plugins import known_kinds, unknown_kind
 from dicom_node.reception.settings import ReceptionSettings
@@ -100,6 +101,9 @@ class NodeSettings(BaseModel):
     retention: RetentionSettings = Field(default=RetentionSettings(), description="When received images and records are deleted.")
     readers: tuple[ReaderSettings, ...] = Field(default=(), description="Who answers results. Default: nobody is known.")
     feedback: FeedbackSettings = Field(default=FeedbackSettings(), description="How answers come in, and when they count.")
+    learning: LearningSettings = Field(
+        default=LearningSettings(), description="How answers become labels, and which cases readers are asked about."
+    )
     web: WebSettings = Field(default=WebSettings(), description="The node's own pages.")
 
     @field_validator("database_url")
@@ -126,7 +130,13 @@ class NodeSettings(BaseModel):
             mistakes += mistakes_of(error, cls, plain)
         if mistakes or settings is None:
             _raise(mistakes)
-        return settings
+        return settings._with_link()
+
+    def _with_link(self) -> Self:
+        """Tell results where the pages are, unless that is written: the room of results does not know the pages."""
+        if self.results.result_link or not self.web.public_url:
+            return self
+        return self.model_copy(update={"results": self.results.model_copy(update={"result_link": self.web.public_url})})
 
 
 def _read_destinations(written: Any) -> tuple[Any, list[Mistake]]:

@@ -75,7 +75,7 @@ REASONS: dict[str, Reason] = {reason.key: reason for reason in _ALL}
 
 
 #: Holds that only a person ends; any other is a routing decision, which the next arrival may change.
-PERSON_DECIDES = frozenset(("patient_conflict", "changed_pixels"))
+PERSON_DECIDES = frozenset(("patient_conflict", "changed_pixels", "opted_out"))
 #: Holds that end when the images come again with a corrected header, or when a person ends them. Nothing leaves before.
 WAITS_FOR_CORRECTION = frozenset(("patient_merged", "patient_changed_in_pacs", "accession_changed_in_pacs"))
 

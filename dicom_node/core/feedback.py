@@ -123,6 +123,7 @@ class Targets:
     tracking_uids: tuple[str, ...] = ()
     identifiers: tuple[str, ...] = ()  # FHIR identifier values, HL7 filler numbers (OBR-3), MSH-10 of ours
     accession_number: Phi = Phi("")  # only where nothing better is said; several results: quarantined
+    study_key: str = ""  # the study that the message itself belongs to, where it says so: a result of another one is not meant
 
 
 @dataclass(frozen=True)
@@ -169,3 +170,22 @@ class FeedbackRecorded:
     label_after: str
     reason: str
     supersedes: str = ""
+
+
+#: Kinds of the artifacts that tell of the answers to a result. They belong to the run that was answered; the role is the kind with
+#: the number of the newest row of the log that it tells of: ``assessment:17``. Never an answer themselves, whoever sends them back.
+ASSESSMENT, ASSESSMENT_REPORT, ASSESSMENT_MESSAGE = "assessment", "assessment_report", "assessment_message"
+#: The note by which a destination is asked to hide a rejected result: ``hide_note:17:pacs``.
+HIDE_NOTE = "hide_note"
+TELLING = frozenset((ASSESSMENT, ASSESSMENT_REPORT, ASSESSMENT_MESSAGE))
+ANSWER_KINDS = TELLING | {HIDE_NOTE}
+
+
+def tells_of_answer(role: str) -> bool:
+    """Say whether an artifact of this role tells of an answer, or acts on one; else it is of the result itself."""
+    return role.partition(":")[0] in ANSWER_KINDS
+
+
+def told_number(role: str) -> int:
+    """Return the number of the newest row of the log that an artifact tells of; 0 for one of the result itself."""
+    return int(role.split(":")[1]) if tells_of_answer(role) else 0

@@ -192,6 +192,7 @@ class Findings:
     lungs: LungMask | None = None
     picture: Picture | None = None
     provenance: dict[str, Any] = field(default_factory=dict)  # preprocessing facts: JSON values only
+    embedding: tuple[float, ...] = ()  # what the deciding network made of the image: to tell which cases are alike
 
     @property
     def status(self) -> str:
@@ -275,6 +276,7 @@ class Findings:
             if picture
             else None,
             provenance=data["provenance"],
+            embedding=tuple(data.get("embedding", ())),
         )
 
 

@@ -71,3 +71,8 @@ def short_key(prefix: str, *parts: str) -> str:
     """Return ``prefix_`` and sixteen letters or digits that depend on ``parts`` alone."""
     digest = hashlib.sha256("|".join((prefix, *parts)).encode()).digest()
     return f"{prefix}_" + base64.b32encode(digest)[:16].decode().lower()
+
+
+def accession_token(accession_number: str) -> str:
+    """Return the name under which ``result_number`` has an accession number."""
+    return short_key("an", plain(accession_number))

@@ -18,6 +18,7 @@ from dicom_node.core import withdrawal
 from dicom_node.core.artifact import DICOM, Artifact
 from dicom_node.core.delivery import DeliveryState, Outcome, Receipt
 from dicom_node.core.errors import AssociationRejected, DimseFailure, Hl7Nack, HttpFailure, NodeError, PeerError, PeerUnreachable
+from dicom_node.core.feedback import tells_of_answer
 from dicom_node.delivery import repository
 from dicom_node.delivery.plan import too_late, words
 from dicom_node.delivery.settings import DestinationSettings
@@ -90,9 +91,24 @@ def _unsent(connection: sa.Connection, row: repository.Delivery, attempt: int, r
     late = _too_late(connection, row, reported)
     if late:
         return _stopped(connection, row, DeliveryState.WITHHELD, late)
+    if tells_of_answer(row.role) and (too_early := _without_result(connection, row)) is not None:
+        return too_early
     if not repository.begin(connection, row.delivery_id, attempt, time.time()):
         return Receipt(Outcome.REJECT, "Cancelled in this moment.")
     return None
+
+
+def _without_result(connection: sa.Connection, row: repository.Delivery) -> Receipt | None:
+    """Return the receipt of an answer whose result is not there, or not there any more; ``None`` when it is there."""
+    in_doubt = row.begun_utc is not None
+    if row.media_type != DICOM and repository.updates_of(connection, row):
+        return _stopped(connection, row, DeliveryState.CANCELLED, "A later result has updated it there.")
+    states = {one.state for one in repository.result_at(connection, row)}
+    if states.intersection(repository.TAKEN):
+        return None
+    if states.intersection(SENDABLE):
+        return Receipt(Outcome.RETRY, "The result that it is about is on its way there.", in_doubt=in_doubt)
+    return Receipt(Outcome.REJECT, "The result that it is about is not there: send that first.", in_doubt=in_doubt)
 
 
 def _stopped(connection: sa.Connection, row: repository.Delivery, state: DeliveryState, why: str) -> Receipt:
@@ -148,6 +164,8 @@ def _objection(connection: sa.Connection, row: repository.Delivery) -> str:
 
 def _too_late(connection: sa.Connection, row: repository.Delivery, reported: Reported | None) -> str:
     if reported is None or row.role in withdrawal.ROLES or not reported(connection, row.study_key):
+        return ""
+    if tells_of_answer(row.role):  # a radiologist answers while or after reporting; it adds to what the receiver has of us
         return ""
     return too_late(row.after_report, row.kind, row.media_type)
 

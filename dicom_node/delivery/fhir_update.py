@@ -1,24 +1,29 @@
 """Making a stored transaction fit for a server that may hold earlier versions of its resources. Pure.
 
 A resource that we update carries a tag with a digest of what we wrote. When the server's version no longer has the content that
-its tag tells, somebody else changed it: it is treated as feedback and never overwritten. The digest leaves out what a server may
-rewrite by itself: id, meta, narrative and the targets of references.
+its tag tells (``core/fhir_names.py``), somebody else changed it: it is treated as feedback and never overwritten.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from dicom_node.core.identifiers import derived_uid
+from dicom_node.core.fhir_names import DIGEST_SYSTEM, RUN_SYSTEM, Json, content_digest, digests, written_by_us
 
-Json = dict[str, Any]
-
-DIGEST_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "content-digest")
-_LEFT_TO_THE_SERVER = frozenset({"id", "meta", "text"})
+__all__ = [
+    "DIGEST_SYSTEM",
+    "ChangedBySomebodyElse",
+    "Json",
+    "SeveralHaveOurIdentifier",
+    "content_digest",
+    "dropped_results",
+    "fitted",
+    "not_written",
+    "searches",
+    "withdrawn",
+    "written_by_us",
+]
 
 
 class ChangedBySomebodyElse(Exception):
@@ -27,32 +32,6 @@ class ChangedBySomebodyElse(Exception):
 
 class SeveralHaveOurIdentifier(Exception):
     """More than one resource of the server has an identifier that only one of ours may have."""
-
-
-def content_digest(resource: Json) -> str:
-    """Return a digest of what the resource says, the same before and after a server has stored it."""
-    said = {key: value for key, value in resource.items() if key not in _LEFT_TO_THE_SERVER}
-    text = json.dumps(_plain(said), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if key != "reference"}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def written_by_us(resource: Json) -> bool:
-    """Say whether the server's version is, in content, the one that we wrote last."""
-    return content_digest(resource) in _digests(resource)
-
-
-def _digests(resource: Json) -> set[str]:
-    return {tag.get("code", "") for tag in resource.get("meta", {}).get("tag", ()) if tag.get("system") == DIGEST_SYSTEM}
 
 
 def searches(bundle: Json) -> dict[int, str]:
@@ -162,6 +141,26 @@ def withdrawn(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Js
     return fitted(made, {places[position]: held[position] for position in there}, dropped)
 
 
+def answered(bundle: Json, held: Mapping[int, list[Json]]) -> Json | None:
+    """Return the transaction that tells of an answer to a result that the server holds; it creates nothing.
+
+    Raises
+    ------
+    ChangedBySomebodyElse
+        Somebody did, or a later run of ours has updated the resources: the answer is not about what stands there.
+    """
+    for position, resources in held.items():
+        mine = _runs(bundle["entry"][position]["resource"])
+        for there in resources:
+            if _runs(there) != mine:
+                raise ChangedBySomebodyElse(there["resourceType"])
+    return withdrawn(bundle, held)
+
+
+def _runs(resource: Json) -> set[str]:
+    return {one.get("value", "") for one in resource.get("identifier", ()) if one.get("system") == RUN_SYSTEM}
+
+
 def not_written(sent: Json, answer: Json) -> list[str]:
     """Return what of a transaction the server did not do as asked, one status a line; empty when all was written.
 
@@ -175,7 +174,7 @@ def not_written(sent: Json, answer: Json) -> list[str]:
     for asked, told in zip(sent["entry"], entries, strict=True):
         status = str(told.get("response", {}).get("status", ""))[:3]
         kind = asked["resource"]["resourceType"]
-        tagged = bool(_digests(asked["resource"]))
+        tagged = bool(digests(asked["resource"]))
         if not status.startswith("2"):
             problems.append(f"{kind}: status {status or 'missing'}")
         elif asked["request"]["method"] == "POST" and tagged and status != "201":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
 from dicom_node.core.delivery import REPORTED, DeliveryState
+from dicom_node.core.feedback import tells_of_answer
 from dicom_node.core.run import AfterReport, Release, RunRequest
 from dicom_node.delivery.settings import DestinationSettings, Refusals
 
@@ -99,8 +100,8 @@ def too_late(after_report: AfterReport, kind: str, media_type: str) -> str:
 
 
 def words(roles: Iterable[str]) -> str:
-    """Return roles for people."""
-    return ", ".join(role.replace("_", " ") for role in roles)
+    """Return roles for people; of what tells of an answer the kind, whichever row of the log it is about."""
+    return ", ".join((role.partition(":")[0] if tells_of_answer(role) else role).replace("_", " ") for role in roles)
 
 
 def _narrowed(role: str, rule_outputs: Sequence[str]) -> bool:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from dicom_node.core.delivery import DELIVERED, DeliveryState
+from dicom_node.core.feedback import tells_of_answer, told_number
 from dicom_node.core.identifiers import short_key
 from dicom_node.core.run import AfterReport, Priority
+from dicom_node.core.withdrawal import ROLES
 from dicom_node.store.tables import artifact, delivery, run, study
 
 #: Puts one attempt into the queue of its destination: connection, delivery id, attempt, destination, priority, delay in seconds.
@@ -19,6 +21,10 @@ Submit = Callable[[sa.Connection, str, int, str, int, float], None]
 OPEN = (DeliveryState.WITHHELD, DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.DEAD)
 #: The peer has it.
 TAKEN = (*DELIVERED, DeliveryState.SENT)
+
+
+class Gone(KeyError):
+    """There is no delivery of this name: its study was erased."""
 
 
 class Delivery(NamedTuple):
@@ -89,7 +95,7 @@ def _row(row: sa.Row[Any]) -> Delivery:
 
 
 def load(connection: sa.Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
-    """Return one delivery; ``KeyError`` when there is none of this name.
+    """Return one delivery; ``Gone`` (a ``KeyError``) when there is none of this name.
 
     ``lock``: nobody else changes the row before the transaction ends (SQLite: the whole database is locked from BEGIN on).
     """
@@ -98,7 +104,7 @@ def load(connection: sa.Connection, delivery_id: str, *, lock: bool = False) -> 
         connection.execute(sa.select(delivery.c.delivery_id).where(this).with_for_update())
     row = connection.execute(_query().where(this)).first()
     if row is None:
-        raise KeyError(delivery_id)
+        raise Gone(delivery_id)
     return _row(row)
 
 
@@ -181,6 +187,19 @@ def updates_of(connection: sa.Connection, of: Delivery) -> list[Delivery]:
         sa.or_(delivery.c.begun_utc.is_not(None), delivery.c.done_utc.is_not(None)),
     )
     return [row for row in map(_row, connection.execute(query)) if row.study_revision == of.study_revision]
+
+
+def newer_answer(connection: sa.Connection, of: Delivery) -> list[Delivery]:
+    """Return what tells of the newest answer to the same result, in the same form and place, after this one; or nothing."""
+    rows = [row for row in of_run(connection, of.run_key) if row.destination == of.destination and row.media_type == of.media_type]
+    newer = [row for row in rows if told_number(row.role) > told_number(of.role) and row.state != DeliveryState.CANCELLED]
+    return sorted(newer, key=lambda row: told_number(row.role))[-1:]
+
+
+def result_at(connection: sa.Connection, of: Delivery) -> list[Delivery]:
+    """Return the deliveries of the result itself, of the same form and to the same destination, that ``of`` tells of."""
+    rows = [row for row in of_run(connection, of.run_key) if row.destination == of.destination and row.media_type == of.media_type]
+    return [row for row in rows if not tells_of_answer(row.role) and row.role not in ROLES]
 
 
 def open_before(connection: sa.Connection, study_key: str, pipeline: str, revision: int) -> list[Delivery]:

@@ -34,6 +34,12 @@ class DestinationSettings(BaseModel):
     allow_unvalidated: bool = Field(
         default=False, description="Send results of bundles whose evidence is below external; each then prints UNVALIDATED MODEL."
     )
+    assessments: bool = Field(
+        default=True,
+        description="Send what people answered about a result after it: an assessment SR beside the SR, a new version of the FHIR "
+        "report, the HL7 message again. Only where the result went. Default true: else the record would not show that a person "
+        "disagreed.",
+    )
     max_concurrent: int = Field(default=2, ge=1, description="Attempts at once to this destination.")
     timeout_seconds: float = Field(default=30, gt=0, description="Longest wait for the peer's answer.")
     patience_hours: float = Field(
@@ -45,6 +51,17 @@ class DestinationSettings(BaseModel):
 
 class ArchivingSettings(DestinationSettings):
     """Destinations that can be asked whether they keep what they took. ``delivered`` is shown only with the proof named here."""
+
+    hide_rejected: bool = Field(
+        default=False,
+        description="When a radiologist has rejected a whole result, send a Key Object Selection that asks the archive to hide its "
+        "objects. Default false: some archives delete what it names, and nothing can ask them to show it again.",
+    )
+    hide_title: Literal["113001", "113037", "113038"] = Field(
+        default="113001",
+        description="Title of that note: 113001 quality reasons, 113037 patient safety reasons, 113038 incorrect worklist entry. "
+        "Default 113001, which archives hide most often without deleting.",
+    )
 
     proof: Literal["answer", "query", "commitment"] = Field(
         default="answer",

@@ -19,13 +19,14 @@ from dicom_node.core.run import RunRequest
 from dicom_node.delivery import repository
 from dicom_node.delivery.attempt import ROOM, Guard, Reported, Turns, attempt_delivery, make_turns
 from dicom_node.delivery.plan import Destination, plan, roles_wanted, words
-from dicom_node.delivery.repository import Submit
+from dicom_node.delivery.repository import Gone, Submit
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.delivery.settle import resubmit_lost, retry_dead, settle_delivery, unfinished
 from dicom_node.plugins import load_kind
 from dicom_node.store.story import read_story, tell
 
 __all__ = [
+    "Gone",
     "Guard",
     "Reported",
     "Submit",
@@ -36,6 +37,7 @@ __all__ = [
     "describe_destination",
     "list_deliveries",
     "make_turns",
+    "places",
     "plan_deliveries",
     "resubmit_lost",
     "retry_dead",
@@ -45,13 +47,14 @@ __all__ = [
 ]
 
 
-def _places(destinations: Mapping[str, DestinationSettings]) -> dict[str, Destination]:
+def places(destinations: Mapping[str, DestinationSettings]) -> dict[str, Destination]:
+    """Return destinations as planning sees them."""
     return {name: Destination(s, tuple(load_kind("destination", s.kind).MEDIA_TYPES)) for name, s in destinations.items()}
 
 
 def wanted_roles(rule_outputs: Sequence[str], destinations: Mapping[str, DestinationSettings]) -> tuple[str, ...]:
     """Return the roles that results must build for these destinations, narrowed by the rule's outputs."""
-    return roles_wanted(rule_outputs, _places(destinations).values())
+    return roles_wanted(rule_outputs, places(destinations).values())
 
 
 def plan_deliveries(
@@ -82,7 +85,7 @@ def plan_deliveries(
     ids = repository.artifact_ids(connection, run.run_key)
     now = time.time()
     withheld: dict[tuple[str, str], list[str]] = {}
-    for item in plan(run, evidence, artifacts, _places(chosen), reported=reported):
+    for item in plan(run, evidence, artifacts, places(chosen), reported=reported):
         state, detail = item.state, item.detail
         if late:
             state, detail = DeliveryState.CANCELLED, "A newer result replaced this one before it was sent."

@@ -81,7 +81,8 @@ def follow(connection: sa.Connection, late: repository.Delivery, submit: Submit)
         why = "What it takes back may have arrived there after it."
     else:
         void = objection(connection, late.study_key, late.study_revision)  # then both are taken back
-        rows = [] if void or late.media_type == DICOM else repository.updates_of(connection, late)[-1:]
+        in_place = not void and late.media_type != DICOM
+        rows = repository.updates_of(connection, late)[-1:] or repository.newer_answer(connection, late) if in_place else []
         why = "What it replaced may have arrived there after it."
     for row in rows:
         attempt = row.attempt + 1

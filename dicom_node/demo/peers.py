@@ -88,7 +88,8 @@ class OrthancPacs:
 
     name = "Orthanc"
 
-    def __init__(self, work: Path, dicom_port: int, http_port: int, node_ae: str, node_port: int) -> None:
+    def __init__(self, work: Path, dicom_port: int, http_port: int, node_ae: str, node_port: int, **more: Any) -> None:
+        """Start it. ``more`` is added to its configuration."""
         self.dicom_port = dicom_port
         self._http = httpx.Client(base_url=f"http://{LOOPBACK}:{http_port}", timeout=30)
         self._node_ae = node_ae
@@ -107,6 +108,7 @@ class OrthancPacs:
             "DicomModalities": {"node": [node_ae, LOOPBACK, node_port]},
             "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
             "DicomWeb": {"Enable": True},
+            **more,
         }
         (folder / "orthanc.json").write_text(json.dumps(config))
         # Debian's DCMTK leaves Nagle's algorithm on unless told otherwise: 40 ms an object
@@ -119,6 +121,10 @@ class OrthancPacs:
         answer = self._http.post("/modalities/node/store", json=body)
         if answer.status_code != 200:
             raise PeerError(f"Orthanc could not forward the study to {self._node_ae}: HTTP {answer.status_code}")
+
+    def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """Call its REST interface."""
+        return self._http.request(method, path, **body)
 
     def _study(self, study_uid: str) -> str:
         found = self._http.post("/tools/lookup", content=study_uid).json()

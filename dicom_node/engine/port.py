@@ -134,6 +134,13 @@ class Port:
         )
         return {status.workflow_id for status in found}
 
+    def forget(self, run_keys: Collection[str], delivery_ids: Collection[str]) -> None:
+        """Delete the engine's record of everything about these runs and deliveries, what still waits too."""
+        for prefix in (*(f"run:{key}" for key in run_keys), *(f"dlv:{key}:" for key in delivery_ids)):
+            found = self._client.list_workflows(workflow_id_prefix=prefix, load_input=False, load_output=False)
+            if found:
+                self._client.delete_workflows([status.workflow_id for status in found])
+
     def close(self) -> None:
         """Let go of the database."""
         self._client.destroy()

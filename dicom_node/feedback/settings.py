@@ -128,5 +128,10 @@ class FeedbackSettings(BaseModel):
         description="Names of archives that are asked for new reports, key objects and presentation states in studies that were "
         "answered by the node; for a PACS that does not forward them. Default: none.",
     )
-    poll_seconds: float = Field(default=300, ge=1, description="How often each study is asked about. Default 300 s.")
+    poll_seconds: float = Field(
+        default=300,
+        ge=1,
+        description="How often each study is asked about at most; less often as its result grows old and once it was answered. "
+        "Default 300 s.",
+    )
     poll_days: float = Field(default=7, gt=0, description="For how many days after the result. Default 7.")

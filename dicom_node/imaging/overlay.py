@@ -177,6 +177,19 @@ def _wash_table() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 _WASH = _wash_table()
 
 
+def wash(shade: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the colours of a map alone, to be laid over its image: uint8 (h, w, 4), RGB and opacity.
+
+    ``shade``: uint8 (h, w), 255 at the map's maximum. Same colours and outlines as in the picture.
+    """
+    layer = np.dstack([cv2.applyColorMap(shade, _WASH[0]), cv2.convertScaleAbs(cv2.LUT(shade, _WASH[1]), alpha=255)])
+    thickness = max(1, round(max(shade.shape) / 800))
+    for n in (1, 2):
+        contours, _ = cv2.findContours((shade >= round(LEVELS[n] * 255)).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.polylines(layer, contours, True, (*_RAMP[n], 255), thickness, cv2.LINE_AA)
+    return np.asarray(layer, np.uint8)
+
+
 def _coloured(image: NDArray[np.uint8], saliency: NDArray[np.float32] | None, lungs: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Return the image with its wash and outlines: uint8 (h, w, 3); ``saliency`` is of its size."""
     size = image.shape[1], image.shape[0]

@@ -28,6 +28,11 @@ def has_findings(folder: Path) -> bool:
     return (folder / _JSON).exists()
 
 
+def arrays_are_there(folder: Path) -> bool:
+    """Say whether maps, masks and picture have not been deleted yet."""
+    return (folder / _ARRAYS).exists()
+
+
 def load_outcome(folder: Path) -> Findings:
     """Read the findings without maps, masks and picture."""
     data = json.loads((folder / _JSON).read_text(encoding="utf-8"))

@@ -89,13 +89,13 @@ def load_run(connection: sa.Connection, run_key: str) -> StoredRun:
 
 
 def latest_run(connection: sa.Connection, study_key: str, pipeline: str) -> StoredRun | None:
-    """Return the run of the highest revision that counts: cancelled and unchanged ones do not.
+    """Return the run of the highest revision that counts: cancelled, unchanged and erased ones do not.
 
     A withdrawn one does: what a person took back is not given again because a lateral arrives late.
     """
     query = (
         sa.select(run)
-        .where(run.c.study_key == study_key, run.c.pipeline == pipeline, run.c.state.not_in(("cancelled", "unchanged")))
+        .where(run.c.study_key == study_key, run.c.pipeline == pipeline, run.c.state.not_in(("cancelled", "unchanged", "erased")))
         .order_by(run.c.revision.desc())
     )
     row = connection.execute(query).first()

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dicom_node.core.artifact import HL7
 from dicom_node.core.identifiers import patient_key
-from dicom_node.store.tables import artifact, lab_result, message, order, patient
+from dicom_node.store.tables import artifact, lab_result, message, order, patient, result_number
 
 # --- messages ----------------------------------------------------------------------------------------------------------
 
@@ -46,6 +46,12 @@ def recent_messages(connection: sa.Connection, limit: int, states: Collection[st
 def is_our_message(connection: sa.Connection, control_id: str) -> bool:
     """Say whether this node made a message under this MSH-10."""
     query = sa.select(artifact.c.artifact_id).where(artifact.c.identifier == control_id, artifact.c.media_type == HL7).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def is_our_number(connection: sa.Connection, number: str) -> bool:
+    """Say whether receivers know a result of this node under this number (OBR-3)."""
+    query = sa.select(result_number.c.run_key).where(result_number.c.number == number).limit(1)
     return connection.execute(query).first() is not None
 
 
@@ -110,6 +116,32 @@ def merged_keys(connection: sa.Connection, keys: Iterable[str]) -> set[str]:
         fresh = set(connection.execute(query).scalars()) - found
         found |= fresh
     return found
+
+
+def is_known(connection: sa.Connection, keys: Collection[str]) -> bool:
+    """Say whether any row is about one of these patients."""
+    columns = (patient.c.patient, order.c.patient, lab_result.c.patient)
+    queries = [sa.select(column).where(column.in_(sorted(keys))).limit(1) for column in columns]
+    return any(connection.execute(query).first() is not None for query in queries)
+
+
+def forget(connection: sa.Connection, keys: Collection[str]) -> int:
+    """Remove the rows of these patients: demographics, orders, laboratory."""
+    named = sorted(keys)
+    statements = [
+        sa.delete(lab_result).where(lab_result.c.patient.in_(named)),
+        sa.delete(order).where(order.c.patient.in_(named)),
+        sa.delete(patient).where(sa.or_(patient.c.patient.in_(named), patient.c.merged_into.in_(named))),
+    ]
+    return sum(int(connection.execute(statement).rowcount) for statement in statements)
+
+
+def forget_order(connection: sa.Connection, accession_number: str, numbers: Collection[str]) -> int:
+    """Remove one order, unless it is known to be of a patient with another number."""
+    row = order_row(connection, accession_number)
+    if row is None or (row.patient and row.patient.partition("|")[0] not in numbers):
+        return 0
+    return int(connection.execute(sa.delete(order).where(order.c.accession_number == accession_number)).rowcount)
 
 
 # --- orders ------------------------------------------------------------------------------------------------------------

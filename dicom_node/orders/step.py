@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from dicom_node import log
 from dicom_node.core.identifiers import patient_key
 from dicom_node.core.phi import Phi
+from dicom_node.core.result_message import ReportText, ResultMessage
 from dicom_node.orders import repository
 from dicom_node.orders.acknowledgement import acknowledge
 from dicom_node.orders.messages import HANDLERS
@@ -32,6 +34,8 @@ class Inbox:
     """Where messages go.
 
     ``merged`` is called with each merge, in the transaction that keeps it: what it means for studies is not this room's to know.
+    ``answered`` likewise with what somebody else says of this node's results, and with the message's SHA-256; it returns whether
+    anything was kept, and in a sentence without identifiers what became of it.
     """
 
     database: sa.Engine
@@ -39,6 +43,7 @@ class Inbox:
     timezone: dt.tzinfo
     own_application: str
     merged: Callable[[sa.Connection, Merge], None]
+    answered: Callable[[sa.Connection, tuple[ResultMessage | ReportText, ...], str], tuple[bool, str]] = lambda *_: (False, "")
 
 
 def take(inbox: Inbox, data: bytes) -> bytes | None:
@@ -83,6 +88,10 @@ def _keep(inbox: Inbox, message: Hl7Message, sha256: str) -> Taken:
             if repository.message_state(connection, *identity) in ("applied", "ignored"):
                 return ignored("The message came before.")
             taken = handler(connection, message, context) if handler else ignored("A kind of message that changes nothing here.")
+            if taken.told:
+                kept, words = inbox.answered(connection, taken.told, sha256)
+                text = " ".join(one for one in (taken.text, words) if one)
+                taken = dataclasses.replace(taken, text=text, state="applied" if kept else taken.state)
             values: dict[str, Any] = {"received_utc": now, "type": message.type, "state": taken.state, "text": taken.text}
             repository.keep_message(connection, *identity, **values)
             for merge in taken.merges:
@@ -161,6 +170,44 @@ def patient_now(connection: sa.Connection, patient_id: str, issuer: str = "") ->
 def _agreed(rows: list[Any], name: str) -> str:
     said = {getattr(row, name) for row in rows} - {""}
     return str(said.pop()) if len(said) == 1 else ""
+
+
+def numbers_of(connection: sa.Connection, patient_id: str, issuer: str = "") -> set[str]:
+    """Return the Patient IDs, as compared, that the hospital's messages make one person with this one; always the ID itself.
+
+    Records that were merged into it, and those that it was merged into, are the same person.
+    """
+    return {key.partition("|")[0] for key in keys_of(connection, patient_id, issuer)}
+
+
+def keys_of(connection: sa.Connection, patient_id: str, issuer: str = "") -> set[str]:
+    """Return the keys (``core.identifiers.patient_key``) of all records that are one person with this one."""
+    if not str.__str__(patient_id).strip():
+        return set()
+    known = [row.patient for row in repository.patient_rows(connection, patient_id, issuer)]
+    mine = patient_key(patient_id, issuer)
+    return repository.merged_keys(connection, [*known, mine, patient_key(patient_id)]) | {mine}
+
+
+def keys_of_issuer(connection: sa.Connection, patient_id: str, issuer: str) -> set[str]:
+    """As ``keys_of``, but where another issuer is named it is another person: what is erased must surely be theirs."""
+    mine = {patient_key(patient_id, issuer), patient_key(patient_id)}
+    return repository.merged_keys(connection, mine) | mine
+
+
+def knows(connection: sa.Connection, keys: Collection[str]) -> bool:
+    """Say whether the messages told anything of a person with one of these keys."""
+    return repository.is_known(connection, keys)
+
+
+def forget_person(connection: sa.Connection, keys: Collection[str]) -> int:
+    """Remove what the messages told of a person, under all of these keys; return how many rows."""
+    return repository.forget(connection, keys)
+
+
+def forget_order(connection: sa.Connection, accession_number: str, keys: Collection[str]) -> int:
+    """Remove what they told of an order, as far as it is of one of these patients, or of nobody named; return how many rows."""
+    return repository.forget_order(connection, accession_number.strip(), {key.partition("|")[0] for key in keys})
 
 
 def order_of(connection: sa.Connection, accession_number: str, patient_id: str = "", issuer: str = "") -> Order | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, A_RELEASE
@@ -12,15 +13,17 @@ from dicom_node import log
 from dicom_node.network.certificates import shown_names
 from dicom_node.reception import negotiation
 from dicom_node.reception.admission import CANNOT_BE_JUDGED, Rejection, admit
-from dicom_node.reception.diary import Diary, Entry
+from dicom_node.reception.diary import RELEASED, Diary, Entry
 from dicom_node.reception.settings import ReceptionSettings
+from dicom_node.reception.side_door import SideDoor
 
 
 class Callers:
     """The associations that are open. Its methods ``on_...`` are handlers of pynetdicom's events, called in many threads."""
 
-    def __init__(self, settings: ReceptionSettings, diary: Diary) -> None:
+    def __init__(self, settings: ReceptionSettings, diary: Diary, side_doors: Sequence[SideDoor] = ()) -> None:
         self._settings = settings
+        self._side_doors = {title: door for door in side_doors for title in door.ae_titles}
         self._diary = diary
         self._addresses = negotiation.Addresses()
         self.stopping = False
@@ -44,9 +47,10 @@ class Callers:
             self._send_reject(event.assoc, CANNOT_BE_JUDGED)
 
     def _judge(self, association: Any) -> None:
-        entry = _entry_of(association)
+        entry = self._new_entry(association)
         calling, called = entry.calling_ae, entry.called_ae
-        peers = [self._addresses.located(peer) for peer in self._settings.peers if peer.ae_title == calling]
+        known = self._settings.peers if entry.door is None else entry.door.callers
+        peers = [self._addresses.located(peer) for peer in known if peer.ae_title == calling]
         with self._lock:  # counted and admitted in one go: two callers do not both take the last place
             living = self._living()
             rejection = admit(
@@ -54,7 +58,7 @@ class Callers:
                 called,
                 entry.address,
                 peers=peers,
-                ae_titles=self._settings.ae_titles,
+                ae_titles=self._settings.ae_titles if entry.door is None else entry.door.ae_titles,
                 open_associations=len(living),
                 limit=self._settings.max_associations,
                 open_of_caller=sum(other.calling_ae == calling for other in living.values()),
@@ -110,10 +114,10 @@ class Callers:
         elif isinstance(primitive, A_P_ABORT):
             self._note_end(event.assoc, "connection lost")
         elif isinstance(primitive, A_RELEASE):
-            self._note_end(event.assoc, "peer released")
+            self._note_end(event.assoc, RELEASED)
 
     def on_released(self, event: Any) -> None:
-        self._note_end(event.assoc, "peer released")
+        self._note_end(event.assoc, RELEASED)
         self.over(event.assoc)  # the place is free at once, not when the peer has closed its side
 
     def on_aborted(self, event: Any) -> None:
@@ -156,7 +160,12 @@ class Callers:
 
     def entry(self, association: Any) -> Entry:
         """Return the association's entry; of one that is being closed at this moment, one that nobody reads."""
-        return self._entries.get(association) or _entry_of(association)
+        return self._entries.get(association) or self._new_entry(association)
+
+    def _new_entry(self, association: Any) -> Entry:
+        entry = _entry_of(association)
+        entry.door = self._side_doors.get(entry.called_ae)  # known to the very end: no object may go to the other side
+        return entry
 
 
 def _connection_of(association: Any) -> Any:

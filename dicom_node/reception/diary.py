@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,12 @@ import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.reception import repository
+from dicom_node.reception.side_door import Ending, SideDoor
 
 FLUSH_SECONDS = 0.5
 FORGET_EVERY_SECONDS = 3600.0
+#: How an association ends in which the peer sent all that it wanted to.
+RELEASED = "peer released"
 #: Entries kept while the database is away; the oldest are given up first.
 MAX_WAITING = 10_000
 
@@ -47,6 +51,8 @@ class Entry:
     ended_utc: float | None = None
     ended_by: str = ""
     association_id: int | None = None
+    door: SideDoor | None = None  # whose AE title was called, where it was not reception's own
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)  # name of the association towards a side door
 
     def ends(self, how: str) -> None:
         """Note who ended it and how; the first to say so is right."""
@@ -61,6 +67,11 @@ class Entry:
         else:
             self.objects += 1
             self.bytes += size
+
+    @property
+    def ending(self) -> Ending:
+        """How it ended, for the side door."""
+        return Ending(self.token, self.ended_utc or time.time(), self.ended_by == RELEASED, self.refused)
 
     @property
     def seconds_busy(self) -> float:
@@ -139,6 +150,9 @@ class Diary:
             for entry in over:
                 if entry.association_id is not None:
                     repository.update(connection, entry.association_id, entry.row(self.receiver))
+            for entry in over:
+                if entry.door is not None and entry.outcome == "accepted":
+                    entry.door.ended(connection, entry.ending)
             made = {
                 entry: repository.insert_open(connection, entry.row(self.receiver))
                 for entry in batch

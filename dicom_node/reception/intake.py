@@ -5,6 +5,7 @@ Every door that brings objects uses it: C-STORE, STOW-RS, what was fetched from 
 
 from __future__ import annotations
 
+import copy
 import mmap
 import time
 from collections.abc import Callable
@@ -57,6 +58,17 @@ class Intake:
         self._rows = GroupCommit(database)
         self._record = record
         self._clock = clock
+        self._admit: Callable[[Instance], None] | None = None
+        self._under = ""
+
+    def beside(self, record: Record, admit: Callable[[Instance], None], under: str) -> Intake:
+        """Return an intake of objects that are no images: other rows, in another folder, with the same files and shared commits.
+
+        ``admit`` is called before an object is kept, and raises ``ObjectRefused``.
+        """
+        other = copy.copy(self)
+        other._record, other._admit, other._under = record, admit, under
+        return other
 
     def receive(self, command: Command, data: bytes) -> bool:
         """Check, write and record one object that is in memory. As ``begin``, ``PartFile.write`` and ``take_file``."""
@@ -104,11 +116,13 @@ class Intake:
         try:
             part.begin_finish()
             instance = examined(command, part)
+            if self._admit is not None:
+                self._admit(instance)
             study_key = identifiers.study_key(instance.study_instance_uid)
         except BaseException:
             part.discard()
             raise
-        key = self._files.keep(part, study_key)
+        key = self._files.keep(part, study_key, self._under)
         stored = replace(instance, path=key, digest=part.digest)
         received_utc = self._clock()
         kept = self._rows.write(

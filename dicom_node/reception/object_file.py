@@ -71,8 +71,13 @@ class ObjectFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             return PartFile(path, preamble)
 
-    def keep(self, part: PartFile, study_key: str) -> str:
+    def keep(self, part: PartFile, study_key: str, under: str = "") -> str:
         """Make a received file an object of a study; when this returns, it survives a power cut.
+
+        Parameters
+        ----------
+        under
+            Folder below the root, for what is no image; empty: none.
 
         Returns
         -------
@@ -84,7 +89,7 @@ class ObjectFiles:
         OSError
             Nothing of the object is visible then.
         """
-        key = f"{study_key[-2:]}/{study_key}/{uuid.uuid4().hex}.dcm"
+        key = "/".join((*([under] if under else ()), study_key[-2:], study_key, f"{uuid.uuid4().hex}.dcm"))
         final = self.root / key
         try:
             folder = self._folder(final.parent)

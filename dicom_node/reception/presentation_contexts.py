@@ -29,6 +29,9 @@ STORAGE_SOP_CLASSES: dict[str, str] = {
         "7.4": "Multi-frame True Color Secondary Capture Image Storage",
         # what people and machines say about images
         "11.1": "Grayscale Softcopy Presentation State Storage",
+        "11.2": "Color Softcopy Presentation State Storage",
+        "11.3": "Pseudo-Color Softcopy Presentation State Storage",
+        "11.4": "Blending Softcopy Presentation State Storage",
         "66.4": "Segmentation Storage",
         "88.11": "Basic Text SR Storage",
         "88.22": "Enhanced SR Storage",
@@ -49,6 +52,7 @@ STORAGE_SOP_CLASSES: dict[str, str] = {
         "88.74": "Planned Imaging Agent Administration SR Storage",
         "88.75": "Performed Imaging Agent Administration SR Storage",
         "88.76": "Enhanced X-Ray Radiation Dose SR Storage",
+        "90.1": "Content Assessment Results Storage",
     }.items()
 }
 

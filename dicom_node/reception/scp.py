@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from dicom_node.reception.p_data import Receiving, StorageContext
 from dicom_node.reception.server import Server
 from dicom_node.reception.service import Service
 from dicom_node.reception.settings import ReceptionSettings
+from dicom_node.reception.side_door import SideDoor
 from dicom_node.reception.status import SUCCESS, DimseStatus
 from dicom_node.reception.storing import AdmitStorage, Storing, always
 from dicom_node.reception.wire import C_STORE_RQ, NO_DATA_SET, StoreRequest
@@ -42,11 +44,18 @@ SPARE_CONNECTIONS = 64
 class Receiver:
     """A running SCP. Made by ``start``."""
 
-    def __init__(self, settings: ReceptionSettings, storing: Storing, diary: Diary, services: Sequence[Service]) -> None:
+    def __init__(
+        self,
+        settings: ReceptionSettings,
+        storing: Storing,
+        diary: Diary,
+        services: Sequence[Service],
+        side_doors: Sequence[SideDoor] = (),
+    ) -> None:
         self._settings = settings
         self._storing = storing
         self._diary = diary
-        self._callers = Callers(settings, diary)
+        self._callers = Callers(settings, diary, side_doors)
         self._sop_classes = frozenset(offered.accepted_sop_classes(settings.extra_sop_classes))
         ae = AE(ae_title=settings.ae_titles[0])
         ae.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -153,7 +162,14 @@ class Receiver:
     def begin_object(self, association: Any, request: StoreRequest, context: StorageContext) -> Receiving:
         """Begin an object."""
         entry = self._callers.entry(association)
-        return self._storing.begin(_command(request.sop_class_uid, request.sop_instance_uid, context, entry), entry)
+        return self._storing_of(entry).begin(_command(request.sop_class_uid, request.sop_instance_uid, context, entry), entry)
+
+    def _storing_of(self, entry: Entry) -> Storing:
+        """Return what takes the objects of an association: the called AE title decides."""
+        door = entry.door
+        if door is None:
+            return self._storing
+        return self._storing.at(self._storing.intake.beside(partial(door.record, association=entry.token), door.admit, door.folder))
 
     def node_ends(self, association: Any, why: str) -> None:
         """Note why this side ends an association; said before the abort."""
@@ -181,7 +197,7 @@ class Receiver:
         request, entry = event.request, self._callers.entry(event.assoc)
         context = StorageContext(str(event.context.abstract_syntax), str(event.context.transfer_syntax))
         command = _command(str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), context, entry)
-        status, comment = self._storing.receive(command, request.DataSet.getvalue(), entry)
+        status, comment = self._storing_of(entry).receive(command, request.DataSet.getvalue(), entry)
         return SUCCESS.code if status is SUCCESS else _answer(status, comment)
 
 
@@ -193,6 +209,7 @@ def start(
     record: Record,
     services: Sequence[Service] = (),
     admit_storage: AdmitStorage = always,
+    side_doors: Sequence[SideDoor] = (),
 ) -> Receiver:
     """Start the Storage SCP and return it, listening.
 
@@ -208,6 +225,8 @@ def start(
         Other DIMSE services that are answered on the same port.
     admit_storage
         Asked before each object; a status refuses it, ``meaning`` being the Error Comment.
+    side_doors
+        AE titles of other rooms on the same ports.
 
     Raises
     ------
@@ -215,7 +234,7 @@ def start(
         The port cannot be had.
     """
     storing = Storing(Intake(home, database, record), max_object_bytes=settings.max_object_bytes, admit_storage=admit_storage)
-    receiver = Receiver(settings, storing, Diary(database, settings.diary_days), services)
+    receiver = Receiver(settings, storing, Diary(database, settings.diary_days), services, side_doors)
     receiver.listen()
     return receiver
 

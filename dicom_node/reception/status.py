@@ -23,7 +23,12 @@ DOES_NOT_MATCH_SOP_CLASS = DimseStatus(0xA900, "Error: Data Set does not match S
 CANNOT_UNDERSTAND = DimseStatus(0xC000, "Error: Cannot understand", "PS3.4 B.2.3")
 UNEXPECTED = DimseStatus(0xC001, "Error: Cannot understand (a defect of this node)", "PS3.4 B.2.3")
 
+NOTHING_TO_ANSWER = DimseStatus(0xC002, "Error: Cannot understand (sent as an answer; no result in the study)", "PS3.4 B.2.3")
+
+#: What an object of any door can be answered.
 ALL = (SUCCESS, OUT_OF_RESOURCES, DOES_NOT_MATCH_SOP_CLASS, CANNOT_UNDERSTAND, UNEXPECTED)
+#: What only an answer AE title says.
+OF_ANSWERS = (NOTHING_TO_ANSWER,)
 
 #: Error Comment (0000,0902) has VR LO.
 MAX_COMMENT = 64

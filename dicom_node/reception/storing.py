@@ -32,6 +32,10 @@ class Storing:
         self.max_object_bytes = max_object_bytes
         self._admit_storage = admit_storage
 
+    def at(self, intake: Intake) -> Storing:
+        """Return the same for objects that go elsewhere."""
+        return Storing(intake, max_object_bytes=self.max_object_bytes, admit_storage=self._admit_storage)
+
     def begin(self, command: Command, entry: Entry) -> ObjectArriving:
         """Begin an object whose bytes are to come."""
         return ObjectArriving(self, command, entry)

@@ -67,6 +67,12 @@ class ResultContext:
         """Return a UID that depends on the run and ``parts`` alone."""
         return derived_uid(self.run.run_key, *parts)
 
+    @property
+    def link(self) -> str:
+        """Address of the result's page, which leads to a login; empty where the site has none."""
+        base = self.settings.result_link.rstrip("/")
+        return f"{base}/results/{self.run.run_key}" if base else ""
+
     @cached_property
     def zone(self) -> dt.tzinfo:
         """The source's offset (0008,0201) if it states one, else the site's time zone."""

@@ -7,24 +7,14 @@ import urllib.parse
 import uuid
 from typing import Any
 
-from dicom_node.core.codes import PRIVATE_SCHEME, Code
-from dicom_node.core.identifiers import NAMESPACE, derived_uid
+from dicom_node.core.codes import Code
+from dicom_node.core.fhir_names import CODE_SYSTEMS
+from dicom_node.core.identifiers import NAMESPACE
 
 Json = dict[str, Any]
 
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 DICOM_UID = "urn:dicom:uid"  # system of DICOM UIDs as FHIR identifiers (FHIR R4, Identifier registry)
-REPORT_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "report")
-RUN_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "run")
-OBSERVATION_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "observation")
-
-_SYSTEMS = {
-    "SCT": "http://snomed.info/sct",
-    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
-    "LN": "http://loinc.org",
-    "UCUM": "http://unitsofmeasure.org",
-    PRIVATE_SCHEME: "urn:oid:" + derived_uid("coding-scheme", PRIVATE_SCHEME),
-}
 
 #: "Artificial Intelligence asserted" (HL7 v3 ObservationValue): machines made this.
 AI_ASSERTED = {"system": f"{TERMINOLOGY}/v3-ObservationValue", "code": "AIAST", "display": "Artificial Intelligence asserted"}
@@ -32,7 +22,7 @@ AI_ASSERTED = {"system": f"{TERMINOLOGY}/v3-ObservationValue", "code": "AIAST", 
 
 def coding(code: Code) -> Json:
     """Return a Coding. A LOINC code goes without display: DICOM's meaning of it is not LOINC's own wording."""
-    made = {"system": _SYSTEMS[code.scheme], "code": code.value}
+    made = {"system": CODE_SYSTEMS[code.scheme], "code": code.value}
     return made if code.scheme == "LN" else {**made, "display": code.meaning}
 
 

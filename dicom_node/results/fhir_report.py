@@ -8,11 +8,12 @@ import html
 from collections.abc import Sequence
 
 from dicom_node.core import codes
+from dicom_node.core.fhir_names import OBSERVATION_SYSTEM, REPORT_SYSTEM, RUN_SYSTEM
 from dicom_node.core.findings import Decision, Finding
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.results.context import ResultContext
-from dicom_node.results.fhir_elements import AI_ASSERTED, OBSERVATION_SYSTEM, REPORT_SYSTEM, RUN_SYSTEM, Json, concept, moment, term
+from dicom_node.results.fhir_elements import AI_ASSERTED, Json, concept, moment, term
 from dicom_node.results.message_facts import (
     certain,
     deciding_bundle,
@@ -141,7 +142,7 @@ def diagnostic_report(context: ResultContext, accession: str, status: str, resul
     code = refusal_code(findings) or decision_code(findings)
     if code is not None:
         made["conclusionCode"] = [concept(code)]
-    page = _page(_with_disclaimer(context, lines))
+    page = _page(_with_disclaimer(context, lines), context.link)
     made["presentedForm"] = [
         {
             "contentType": "text/html; charset=utf-8",
@@ -182,7 +183,9 @@ def _with_disclaimer(context: ResultContext, lines: list[str]) -> list[str]:
     return [line for line in context.disclaimer if line not in text] + lines
 
 
-def _page(lines: list[str]) -> bytes:
+def _page(lines: list[str], link: str) -> bytes:
     body = "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
+    if link:
+        body = body.replace(html.escape(link), f'<a href="{html.escape(link)}">{html.escape(link)}</a>')
     head = '<html lang="en"><head><meta charset="utf-8"><title>AI result, unverified</title></head>'
     return f"<!DOCTYPE html>\n{head}<body>\n{body}\n</body></html>\n".encode()

@@ -74,7 +74,7 @@ def coded(code: Code) -> Dataset:
 
 def reference(instance: Instance) -> Dataset:
     """Return the bare identity of a received instance, for evidence and reference sequences."""
-    return _bare(instance.sop_class_uid, instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid)
+    return bare(instance.sop_class_uid, instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid)
 
 
 def predecessor_references(context: ResultContext, role: str) -> list[Dataset]:
@@ -83,10 +83,11 @@ def predecessor_references(context: ResultContext, role: str) -> list[Dataset]:
     of_kind = [p for p in context.predecessors if p[2].partition(":")[0] == kind]
     chosen = [p for p in of_kind if p[2] == role] or of_kind
     study = context.primary.study_instance_uid
-    return [_bare(sop, uid, derived_uid(context.run.predecessor, "series", old), study) for sop, uid, old in chosen]
+    return [bare(sop, uid, derived_uid(context.run.predecessor, "series", old), study) for sop, uid, old in chosen]
 
 
-def _bare(sop_class: str, sop_instance: str, series: str, study: str) -> Dataset:
+def bare(sop_class: str, sop_instance: str, series: str, study: str) -> Dataset:
+    """Return the identity of an object, with a patient that says nothing: highdicom wants one."""
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID, ds.StudyInstanceUID = sop_class, sop_instance, series, study
     for keyword in _REQUIRED:

@@ -173,7 +173,13 @@ def _method(context: ResultContext) -> tuple[str, ...]:
 
 
 def _notice(context: ResultContext) -> tuple[str, ...]:
-    return (*(f"{line}." for line in context.disclaimer), NOT_REVIEWED)
+    return (*(f"{line}." for line in context.disclaimer), NOT_REVIEWED, *([line] if (line := link_line(context)) else []))
+
+
+def link_line(context: ResultContext) -> str:
+    """Return where to look at the result and answer it; "" where the site has no such page."""
+    link = context.link
+    return f"Look and answer (login needed): {link}" if link else ""
 
 
 def moment(context: ResultContext) -> str:

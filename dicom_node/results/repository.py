@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from dicom_node.core.artifact import Artifact
-from dicom_node.core.identifiers import short_key
-from dicom_node.store.tables import artifact
+from dicom_node.core.identifiers import accession_token, short_key
+from dicom_node.core.phi import Phi
+from dicom_node.results.numbers import numbers_of
+from dicom_node.store.tables import artifact, result_number
 
 
 def write_artifacts(results_root: Path, artifacts: Iterable[Artifact]) -> None:
@@ -44,6 +48,7 @@ def write_artifacts(results_root: Path, artifacts: Iterable[Artifact]) -> None:
 def record_artifacts(connection: sa.Connection, artifacts: Iterable[Artifact]) -> None:
     """Write the rows; of one that is there already, the checksum of the bytes that lie there now."""
     for item in artifacts:
+        _record(connection, item.run_key, numbers_of(item))
         key = artifact_id(item)
         if connection.execute(sa.select(artifact.c.artifact_id).where(artifact.c.artifact_id == key)).first():
             changed = {"sha256": item.sha256, "refusal": item.refusal}
@@ -62,6 +67,21 @@ def record_artifacts(connection: sa.Connection, artifacts: Iterable[Artifact]) -
                 sha256=item.sha256,
             )
         )
+
+
+def record_accessions(connection: sa.Connection, run_key: str, accession_numbers: Iterable[Phi]) -> None:
+    """Write which accession numbers a result is about, each as a hash: every report of the hospital is looked up by it."""
+    _record(connection, run_key, {accession_token(number) for number in accession_numbers if number.strip()})
+
+
+def _record(connection: sa.Connection, run_key: str, numbers: Iterable[str]) -> None:
+    """Write under which numbers receivers know the result."""
+    for number in numbers:
+        values = {"number": number, "run_key": run_key}
+        if connection.execute(sa.select(result_number).filter_by(**values)).first():
+            continue
+        with contextlib.suppress(IntegrityError), connection.begin_nested():  # another process on the same run was faster
+            connection.execute(sa.insert(result_number).values(**values))
 
 
 def are_whole(connection: sa.Connection, results_root: Path, run_key: str) -> bool:
@@ -89,6 +109,14 @@ def load_artifacts(connection: sa.Connection, results_root: Path, run_key: str) 
     """Return the artifacts of a run with their bytes, in order of role."""
     rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key).order_by(artifact.c.role))
     return tuple(_read(results_root, row) for row in rows)
+
+
+def roles_of(connection: sa.Connection, run_key: str, media_type: str) -> list[str]:
+    """Return the roles of a run's artifacts of one media type, in order."""
+    c = artifact.c
+    return list(
+        connection.execute(sa.select(c.role).where(c.run_key == run_key, c.media_type == media_type).order_by(c.role)).scalars()
+    )
 
 
 def load_artifact(connection: sa.Connection, results_root: Path, run_key: str, role: str) -> Artifact:

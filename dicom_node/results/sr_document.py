@@ -26,7 +26,7 @@ from dicom_node.core.codes import Code
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.core.study import Instance
 from dicom_node.results.context import ResultContext
-from dicom_node.results.header import observer_device_uid, predecessor_references, reference, stamp
+from dicom_node.results.header import coded, observer_device_uid, predecessor_references, reference, stamp
 
 ENGLISH = Code("en", "RFC5646", "English")
 COUNTRY = Code("US", "ISO3166_1", "United States")
@@ -123,25 +123,55 @@ def document(
         Written instead of the class's own: highdicom has no Basic Text SR.
     """
     evidence = [*(reference(i) for i in named_instances(context)), *(identity(m) for m in made)]
+    report = unaddressed(
+        sop_class,
+        evidence,
+        content,
+        (context.uid("series", role), context.uid("instance", role)),
+        context.settings.manufacturer,
+        predecessor_references(context, role),
+        sop_class_uid,
+    )
+    report.PerformedProcedureCodeSequence = Sequence([coded(codes.COMPUTER_AIDED_DIAGNOSIS)])
+    stamp(report, context, role, description)
+    return report
+
+
+def unaddressed(
+    sop_class: Any,
+    evidence: list[Dataset],
+    content: Any,
+    uids: tuple[str, str],
+    manufacturer: str,
+    predecessors: list[Dataset],
+    sop_class_uid: str = "",
+) -> Dataset:
+    """Return a document that is addressed to nobody yet: complete, preliminary, unverified.
+
+    Parameters
+    ----------
+    evidence, predecessors
+        Objects, by their bare identity.
+    uids
+        Series and SOP Instance UID.
+    """
     report: Dataset = sop_class(
         evidence=[_for_highdicom(item) for item in evidence],
         content=content,
-        series_instance_uid=context.uid("series", role),
+        series_instance_uid=uids[0],
         series_number=1,
-        sop_instance_uid=context.uid("instance", role),
+        sop_instance_uid=uids[1],
         instance_number=1,
-        manufacturer=context.settings.manufacturer,
+        manufacturer=manufacturer,
         is_complete=True,
         is_final=False,
         is_verified=False,
-        performed_procedure_codes=[concept(codes.COMPUTER_AIDED_DIAGNOSIS)],
-        previous_versions=predecessor_references(context, role) or None,
+        previous_versions=predecessors or None,
     )
     _name_classes(report, {item.SOPInstanceUID: item.SOPClassUID for item in evidence})
     if sop_class_uid:
         report.SOPClassUID = sop_class_uid
-    report.CodingSchemeIdentificationSequence = Sequence([coding_scheme(context)])
-    stamp(report, context, role, description)
+    report.CodingSchemeIdentificationSequence = Sequence([coding_scheme(manufacturer)])
     return report
 
 
@@ -160,12 +190,12 @@ def _name_classes(report: Dataset, classes: dict[str, str]) -> None:
                 item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
 
 
-def coding_scheme(context: ResultContext) -> Dataset:
+def coding_scheme(manufacturer: str) -> Dataset:
     """Declare our own codes (PS3.3 C.12.1, Coding Scheme Identification Sequence)."""
     item = Dataset()
     item.CodingSchemeDesignator = codes.PRIVATE_SCHEME
     item.CodingSchemeName = codes.PRIVATE_SCHEME_NAME
-    item.CodingSchemeResponsibleOrganization = context.settings.manufacturer
+    item.CodingSchemeResponsibleOrganization = manufacturer
     return item
 
 

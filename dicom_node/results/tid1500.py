@@ -245,6 +245,8 @@ def _evaluations(context: ResultContext) -> list[Any]:
     items += [text(codes.MODEL_EVIDENCE, plain(f"{b.label}: {b.evidence}")) for b in findings.bundles]
     if (line := report_text.revision_line(context)) != "":
         items.append(text(codes.COMMENT, line))
+    if (line := report_text.link_line(context)) != "":
+        items.append(text(codes.COMMENT, line))
     return [*items, *(text(codes.COMMENT, line) for line in (*context.disclaimer, report_text.NOT_REVIEWED))]
 
 

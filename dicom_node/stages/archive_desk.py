@@ -6,7 +6,7 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -60,7 +60,7 @@ class Desk:
         self._node = settings
         self._database = database
         self._storing = Storing(
-            Intake(home.path, database, recorder(settings)),
+            Intake(home.path, database, recorder(settings, home)),
             max_object_bytes=settings.reception.max_object_bytes,
             admit_storage=admission(disk_watch(home, settings, quiet=True)),
         )
@@ -156,18 +156,16 @@ class Desk:
         except (DimseFailure, HttpFailure, PeerTimeout):
             return {}
 
+    def fetch_objects(self, study_uid: str, missing: Mapping[str, Sequence[str]], classes: Iterable[str]) -> client.Fetched:
+        """Fetch single objects (Series Instance UID -> SOP Instance UIDs) of known classes and take them in as any others."""
+        return client.fetch(self.settings, study_uid, missing, storage=self._storage(classes), take=self._take())
+
     def _fetch(self, job: Job) -> Answer:
         study = job.study
         with reading(self._database) as connection:
             answers = rows.answers_since(connection, study.study_key, 0.0)
         classes = {uid for answer in answers for uid in answer.classes}
-        fetched = client.fetch(
-            self.settings,
-            study.study_instance_uid,
-            job.standing.missing,
-            storage=self._storage(classes),
-            take=self._take(),
-        )
+        fetched = self.fetch_objects(study.study_instance_uid, job.standing.missing, classes)
         log.event("archive.fetched", peer=self.name, study=study.study_key, count=fetched.completed)
         return Answer(time.time(), "fetch", problem="" if fetched.completed else "It sent nothing.")
 

@@ -2,7 +2,7 @@
 
 Asked are the hospital's messages (merges, by HL7) and the archives that hold the study (Patient ID, issuer and accession number). A
 difference holds the study until its images come with a corrected header, or until a person releases it; what that person has seen
-does not hold it again.
+does not hold it again. A patient who opted out since then is held as well.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ from dicom_node.core.errors import PeerTimeout
 from dicom_node.core.identifiers import plain
 from dicom_node.orders import step as orders
 from dicom_node.orders.settings import GuardSettings
+from dicom_node.stages import opt_outs
 from dicom_node.stages.merges import ENDS, REASON
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
 from dicom_node.store.tables import archive_answer, instance, study
+from dicom_node.studies import step as studies
 from dicom_node.studies.patients import Addressed, addressed, hold_for_correction, same_order, same_patient
 
 Ask = Callable[[ArchiveSettings, str], PatientAnswer]
+#: Says whether the patient with this ID and issuer opted out of analysis.
+OptedOut = Callable[[sa.Connection, str, str], bool]
 
 _WAIT = "The archive cannot be asked for now whose study this is; nothing is sent before it answers."
 _KEPT_STUDIES = 10_000
@@ -58,8 +62,10 @@ class Guard:
         settings: GuardSettings,
         ask: Ask = ask_patient,
         clock: Callable[[], float] = time.monotonic,
+        opted_out: OptedOut = lambda _connection, _patient_id, _issuer: False,
     ) -> None:
         self._database = database
+        self._opted_out = opted_out
         self._archives = archives if settings.ask_archive else {}
         self._settings = settings
         self._ask = ask
@@ -91,8 +97,11 @@ class Guard:
             whom = addressed(connection, study_key)
             if whom is None:
                 return "", False
+            said_no = self._opted_out(connection, whom.patient_id.reveal(), whom.issuer.reveal())
             now = orders.patient_now(connection, whom.patient_id, whom.issuer)
             senders = _senders(connection, study_key) if self._archives else set()
+        if said_no:
+            return self._hold(study_key, whom, _Answer(opt_outs.REASON)), False
         if now is not None and now.merged_into and now.merged_utc > whom.released_utc:
             return self._hold(study_key, whom, _Answer(REASON)), False
         asked = {name: s for name, s in self._archives.items() if not s.calling_ae or senders & set(s.calling_ae)}
@@ -160,7 +169,7 @@ class Guard:
 
     def _hold(self, study_key: str, whom: Addressed, answer: _Answer) -> str:
         """Hold the study, if it is still the one that was asked about; return the reason in words."""
-        text = sentence(answer.reason, ENDS)
+        text = opt_outs.TEXT if answer.reason == opt_outs.REASON else sentence(answer.reason, ENDS)
         with self._database.begin() as connection:
             row = connection.execute(sa.select(study).where(study.c.study_key == study_key).with_for_update()).one()
             if row.revision != whom.revision:
@@ -172,7 +181,10 @@ class Guard:
                 connection.execute(
                     sa.insert(archive_answer).values(**values, answer={"digest": answer.digest, "reason": answer.reason})
                 )
-            hold_for_correction(connection, row, answer.reason, text)
+            if answer.reason == opt_outs.REASON:
+                studies.hold(connection, study_key, answer.reason, text)
+            else:
+                hold_for_correction(connection, row, answer.reason, text)
         log.event("guard.held", study=study_key, reason=answer.reason)
         return reason(answer.reason).text
 

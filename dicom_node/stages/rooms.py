@@ -15,6 +15,7 @@ from dicom_node.home import Home
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.stages.complete import Archives
 from dicom_node.stages.guard import Guard
+from dicom_node.stages.opt_outs import has_opted_out
 
 #: What passes by itself (disk, database, a GPU that is away, a node that is stopping): the run waits, and nothing is said about
 #: the images.
@@ -39,4 +40,7 @@ class Rooms:
     @cached_property
     def guard(self) -> Guard:
         """Who is asked, before analysis and before sending, whose study it is now."""
-        return Guard(self.database, self.settings.archives, self.settings.guard)
+        return Guard(self.database, self.settings.archives, self.settings.guard, opted_out=self._opted_out)
+
+    def _opted_out(self, connection: sa.Connection, patient_id: str, issuer: str) -> bool:
+        return has_opted_out(connection, self.home, [(patient_id, issuer)])

@@ -22,9 +22,11 @@ from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference import repository as runs
 from dicom_node.inference.findings_store import drop_arrays, has_findings, load_findings, load_outcome, save_findings
 from dicom_node.inference.runner import PipelineJob, PipelineProcess
+from dicom_node.inference.shown import keep_shown
 from dicom_node.results import repository as artifacts
 from dicom_node.results import step as results
 from dicom_node.results.context import ResultContext
+from dicom_node.stages.answer_case import tell_unanswered
 from dicom_node.stages.flags import FLAGS, may_raise_flag
 from dicom_node.stages.people import with_known_age
 from dicom_node.stages.reports import report_is_final
@@ -178,6 +180,9 @@ def build(rooms: Rooms, key: str) -> None:
     artifacts.write_artifacts(rooms.home.results, made)
     with rooms.database.begin() as connection:
         artifacts.record_artifacts(connection, made)
+        facts = [instance.facts for instance in study.instances]
+        numbers = [number for one in facts for number in (one.accession_number, *one.requested_accessions)]
+        artifacts.record_accessions(connection, key, numbers)
 
 
 def _findings_of(stored: runs.StoredRun, folder: Path) -> Findings:
@@ -225,12 +230,14 @@ def plan(rooms: Rooms, key: str) -> None:
         request = stored.request
         findings = load_outcome(rooms.home.results / key)
         made = artifacts.load_artifacts(connection, rooms.home.results, key)
+    keep_shown(rooms.home.results / key)  # before the run is closed: afterwards nobody would come back to it
     line = summary_line(request.study_key, findings)
-    evidence = _evidence(findings, request)
+    evidence = evidence_of_result(findings, request)
     with rooms.database.begin() as connection:
         if not _goes_on(connection, runs.load_run(connection, key)) or not runs.finish_run(connection, key, findings.status, line):
             return
         tell(connection, request.study_key, "inference", f"run.{findings.status}", _outcome(findings, line), line["reason_key"])
+        tell_unanswered(connection, request.study_key, request.predecessor, request.revision)
         reported = report_is_final(connection, request.study_key)
         targets = _targets(rooms, request)
         delivery.plan_deliveries(connection, request, evidence, made, targets, rooms.port.submit_delivery, reported=reported)
@@ -251,7 +258,7 @@ def _outcome(findings: Findings, line: Mapping[str, Any]) -> str:
     return f"{findings.pipeline}: {line['reason'] or line['headline']}"
 
 
-def _evidence(findings: Findings, request: RunRequest) -> str:
+def evidence_of_result(findings: Findings, request: RunRequest) -> str:
     """Return the evidence of the bundle that decided; of a refusal by header, of the one that would have."""
     if findings.bundles:
         return findings.bundles[0].evidence

@@ -19,6 +19,7 @@ from dicom_node.plugins import load_kind
 from dicom_node.routing import step as routing
 from dicom_node.routing.settings import Rule
 from dicom_node.stages.complete import held_as_incomplete, incomplete_sentence
+from dicom_node.stages.opt_outs import held_as_opted_out
 from dicom_node.stages.people import with_known_age
 from dicom_node.stages.reports import most_urgent, report_is_final
 from dicom_node.stages.rooms import Rooms
@@ -41,6 +42,8 @@ def start_study(rooms: Rooms, study_key: str, now: float) -> None:
         return
     with reading(rooms.database) as connection:
         study, notes = with_known_age(connection, studies.load_study(connection, study_key, rooms.home.path))
+    if held_as_opted_out(rooms.database, rooms.home, study, now):
+        return
     decision = routing.choose_routes(study, rooms.settings.routing, dt.datetime.now(dt.UTC), rooms.settings.site.tzinfo())
     rules = [route.rule for route in decision.routes]
     found = rooms.archives.look(study, rules, now) if rooms.archives else Standing(Next.GO)

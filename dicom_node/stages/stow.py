@@ -22,7 +22,7 @@ def stow_door(home: Home, settings: NodeSettings, database: sa.Engine, admit_sto
         return
     from dicom_node.web.stow import serving  # late: a node without STOW-RS starts faster
 
-    intake = Intake(home.path, database, recorder(settings))
+    intake = Intake(home.path, database, recorder(settings, home))
     storing = Storing(intake, max_object_bytes=settings.reception.max_object_bytes, admit_storage=admit_storage)
     with serving(settings.reception, settings.reception.stow, storing) as port:
         yield port

@@ -14,10 +14,12 @@ import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.core.artifact import Artifact
+from dicom_node.core.feedback import ASSESSMENT, tells_of_answer
 from dicom_node.core.run import RunRequest
 from dicom_node.core.withdrawal import Cause
 from dicom_node.delivery import withdraw as delivery
 from dicom_node.engine.port import DELIVERIES
+from dicom_node.feedback.tasks import close_tasks
 from dicom_node.inference import repository as runs
 from dicom_node.results import repository as artifacts
 from dicom_node.results.take_back import build_withdrawal
@@ -104,7 +106,7 @@ def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
             return False
         unsent = delivery.cancel_unsent(connection, request.run_key, f"Withdrawn before it was sent. {cause.sentence}")
         out = delivery.roles_out(connection, request.run_key)
-        sent, lost = _readable(rooms, connection, request.run_key, out)
+        sent, lost = _readable(rooms, connection, request.run_key, filter(_is_taken_back, out))
         built = build_withdrawal(Withdrawal(request.run_key, cause, at, sent, rooms.settings.results))
         artifacts.write_artifacts(rooms.home.results, built.artifacts)
         artifacts.record_artifacts(connection, built.artifacts)
@@ -114,6 +116,7 @@ def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
             where = "What was sent of it is updated by a later result." if built.artifacts else ""
         text = f"{request.pipeline}: result {request.revision} is withdrawn. {cause.sentence} {where}".rstrip()
         tell(connection, request.study_key, "results", "run.withdrawn", text)
+        close_tasks(connection, request.run_key, "the result was withdrawn")
         if unsent:
             text = f"{unsent} of result {request.revision} had not been sent and will not be."
             tell(connection, request.study_key, "delivery", "delivery.cancelled", text)
@@ -123,6 +126,11 @@ def _withdraw(rooms: Rooms, stored: runs.StoredRun, cause: Cause) -> bool:
     rooms.port.ring(DELIVERIES)
     log.event("run.withdrawn", run=request.run_key, study=request.study_key, reason=cause.value, count=len(planned))
     return True
+
+
+def _is_taken_back(role: str) -> bool:
+    """Of what told of answers only the SR is an object of its own; messages and resources are those of the result."""
+    return role.partition(":")[0] == ASSESSMENT or not tells_of_answer(role)
 
 
 def _readable(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from dicom_node.store import append_only
+
 metadata = sa.MetaData()
 
 #: Bumped when a column changes; ``connect.open_database`` refuses a database of another number and says what to do.
@@ -114,6 +116,16 @@ artifact = sa.Table(
     sa.Column("sha256", sa.String, nullable=False),
     sa.UniqueConstraint("run_key", "role"),
     sa.Index("artifact_identifier", "identifier"),
+)
+
+# Under which numbers receivers know a result: OBR-3, identifiers of FHIR reports and observations, a hash of each accession number.
+# Answers name them; later results of a study keep them. ``erase`` removes the rows of the patient's runs.
+result_number = sa.Table(
+    "result_number",
+    metadata,
+    sa.Column("number", sa.String, primary_key=True),
+    sa.Column("run_key", sa.String, sa.ForeignKey("run.run_key"), primary_key=True),
+    sa.Index("result_number_run", "run_key"),
 )
 
 # One row an artifact and destination.
@@ -301,6 +313,7 @@ verdict = sa.Table(
     sa.Index("verdict_run", "run_key"),
     sa.Index("verdict_study", "study_key"),
 )
+append_only.guard(verdict, unique=("number", "feedback_id", "source"))
 
 # What of an answer identifies somebody. ``dicom-node erase`` removes the row with its salt; the chain still verifies.
 verdict_private = sa.Table(
@@ -335,6 +348,7 @@ answer_object = sa.Table(
     sa.Column("text", sa.String, nullable=False, default=""),  # what became of it, one sentence without identifiers
     sa.Index("answer_object_state", "state"),
     sa.Index("answer_object_study", "study_key"),
+    sa.Index("answer_object_association", "association"),
 )
 
 # Messages (HL7, FHIR) that look like an answer and match no result, or several: shown, never guessed. Their text is not kept.
@@ -350,6 +364,17 @@ answer_message = sa.Table(
     sa.Column("run_key", sa.String, nullable=False, default=""),
     sa.Column("text", sa.String, nullable=False),
     sa.UniqueConstraint("channel", "source"),
+)
+
+# FHIR servers that are asked for answers, by the name of the destination.
+answer_poll = sa.Table(
+    "answer_poll",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("since_utc", sa.Float),  # what changed before this is known; NULL: never asked
+    sa.Column("asked_utc", sa.Float),
+    sa.Column("wanted_utc", sa.Float),  # when something (an empty notification) asked for an early look; NULL: nothing did
+    sa.Column("problem", sa.String, nullable=False, default=""),  # why it could not be asked last, in words; empty: it could
 )
 
 # A sender whose answers look mechanical: nothing of it counts until a person says so.
@@ -392,6 +417,16 @@ task = sa.Table(
     sa.Column("closed_by", sa.String, nullable=False, default=""),  # feedback_id, or why it is no more needed
     sa.Index("task_run", "run_key"),
     sa.Index("task_open", "closed_utc", "kind"),
+)
+
+# Cases whose answer is known, shown now and then among the random ones without saying so: how good is a reader?
+golden_case = sa.Table(
+    "golden_case",
+    metadata,
+    sa.Column("study_key", sa.String, primary_key=True),
+    sa.Column("finding", sa.String, primary_key=True),  # key
+    sa.Column("label", sa.String, nullable=False),  # present | absent
+    sa.Column("added_utc", sa.Float, nullable=False),
 )
 
 # Patients who said no. ``patient`` is a keyed hash: the table says nothing about who they are.

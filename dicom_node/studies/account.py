@@ -33,6 +33,7 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
     key = find_study(connection, key_or_uid)
     row = repository.study_row(connection, key)
     assert row is not None, "found a moment ago, in the same transaction"
+    sent = repository.deliveries_of(connection, key)  # first: while we read, an object and its deliveries may be added together
     made = repository.artifacts_of(connection, key)
     roles = {r.artifact_id: r.role for r in made}
     return {
@@ -41,7 +42,7 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
         "instances": [_instance(r) for r in repository.rows_in(connection, key, *InstanceState)],
         "runs": [_run(r) for r in repository.runs_of(connection, key)],
         "artifacts": [_artifact(r) for r in made],
-        "deliveries": [_delivery(r, roles[r.artifact_id]) for r in repository.deliveries_of(connection, key)],
+        "deliveries": [_delivery(r, roles[r.artifact_id]) for r in sent],
         "story": [line._asdict() for line in read_story(connection, key)],
         "result": _result(row, repository.runs_of(connection, key)),
     }

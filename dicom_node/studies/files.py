@@ -59,6 +59,10 @@ def clean_store(database: sa.Engine, home: Path, *, older_than_utc: float) -> Cl
                 tables.instance.c.storage_key.startswith(f"{shard.name}/", autoescape=True)
             )
             known = set(connection.execute(query).scalars())
+            answers = sa.select(tables.answer_object.c.storage_key).where(
+                tables.answer_object.c.storage_key.startswith(f"{shard.name}/", autoescape=True)
+            )
+            known |= set(connection.execute(answers).scalars())
         for path in sorted(shard.rglob("*")):
             if not path.is_file() or path.relative_to(root).as_posix() in known or path.stat().st_mtime >= older_than_utc:
                 continue

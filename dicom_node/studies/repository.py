@@ -14,6 +14,7 @@ from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import REPORTED, DeliveryState
 from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance
+from dicom_node.store.erasure import ERASED
 from dicom_node.store.prepared import Prepared
 from dicom_node.store.tables import artifact, delivery, instance, run, study
 from dicom_node.studies.arrivals import InstanceState, Version
@@ -69,10 +70,13 @@ def locked_study(connection: sa.Connection, study_key: str) -> sa.Row[Any] | Non
 def ensure_study(
     connection: sa.Connection, study_instance_uid: str, now_utc: float, ceiling_utc: float
 ) -> tuple[sa.Row[Any], bool]:
-    """Return the study's row, locked, made where missing, and whether it was made."""
+    """Return the study's row, locked, made where missing, and whether it was made.
+
+    One that was erased is a new study under its old key: its revision and the numbers of its results go on.
+    """
     key = key_of(study_instance_uid)
     row = locked_study(connection, key)
-    if row is not None:
+    if row is not None and row.state != ERASED:
         return row, False
     values = {
         "study_key": key,
@@ -83,8 +87,13 @@ def ensure_study(
         "last_received_utc": now_utc,
         "deadline_utc": None,
         "ceiling_utc": ceiling_utc,
-        "revision": 1,
+        "revision": 1 if row is None else row.revision,
     }
+    if row is not None:
+        connection.execute(_UPDATE_STUDY, {"of_study": key, **values})
+        row = locked_study(connection, key)
+        assert row is not None, "a row that was just written"
+        return row, True
     # PostgreSQL: another association may have made it a moment ago
     made = connection.execute(_NEW_STUDY[connection.dialect.name], values).rowcount > 0
     row = locked_study(connection, key)

@@ -7,6 +7,7 @@ is stored anew (``deleted.take_back``).
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from dicom_node.core.delivery import DELIVERED, DeliveryState, Proof
 from dicom_node.core.run import Release
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
-from dicom_node.store.tables import archive_answer, commitment, instance, message, refused_object, run, study
+from dicom_node.store.tables import archive_answer, commitment, instance, message, refused_object, run, study, task, verdict
 from dicom_node.studies import repository
 from dicom_node.studies.files import object_path
 from dicom_node.studies.settings import RetentionSettings
@@ -36,9 +37,23 @@ _BATCH = 500
 KeptForAnswers = Callable[[sa.Connection, str], bool]
 
 
-def kept_for_answers(connection: sa.Connection, study_key: str) -> bool:
-    """Say whether the images are kept for an answer beyond a delivery that waits for one: no door takes such answers yet."""
-    return False
+def kept_for_answers(connection: sa.Connection, study_key: str, *, answered_since_utc: float) -> bool:
+    """Say whether the images are kept for answers: somebody is asked for one, or one came lately and may be exported with them.
+
+    What is asked about a result that was withdrawn keeps nothing.
+    """
+    asked = (
+        sa.select(task.c.task_id)
+        .join(run, run.c.run_key == task.c.run_key)
+        .where(task.c.study_key == study_key, task.c.closed_utc.is_(None), run.c.state.in_(("analysed", "not_analysed")))
+    )
+    answered = sa.select(verdict.c.number).where(verdict.c.study_key == study_key, verdict.c.at_utc > answered_since_utc)
+    return any(connection.execute(query.limit(1)).first() is not None for query in (asked, answered))
+
+
+def keeper(settings: RetentionSettings, now: float) -> KeptForAnswers:
+    """Return the question whether a study is kept for answers, by these settings."""
+    return functools.partial(kept_for_answers, answered_since_utc=now - settings.keep_days_after_answer * _DAY)
 
 
 class Study(NamedTuple):
@@ -153,11 +168,12 @@ def run_retention(
     proofs: dict[str, str],
     *,
     disk_is_low: bool = False,
-    kept: KeptForAnswers = kept_for_answers,
+    kept: KeptForAnswers | None = None,
     now: float | None = None,
 ) -> Deleted:
     """Delete what may be deleted; safe to stop at any point and to run again."""
     now = time.time() if now is None else now
+    kept = kept or keeper(settings, now)
     _finish(database, home)
     days = settings.keep_days_after_delivery
     if disk_is_low and settings.keep_days_when_disk_is_low is not None:

@@ -70,6 +70,12 @@ class RetentionSettings(BaseModel):
         gt=0,
         description="Days that the files of results stay after the same conditions; their rows and story stay. Default: for ever.",
     )
+    keep_days_after_answer: float = Field(
+        default=30,
+        ge=0,
+        description="Days that received objects stay after an answer to a result of their study, so that they can be exported for "
+        "learning with it. They stay as long as somebody is asked to answer, too. Default 30.",
+    )
     keep_records_days: float = Field(
         default=90,
         gt=0,

@@ -41,7 +41,9 @@ __all__ = [
 _ROOM = "studies"
 #: Holds that put a result that was given in doubt, and what ends that.
 _DOUBT_ENDS = {
-    **dict.fromkeys(abstentions.PERSON_DECIDES, "a person decides: dicom-node studies release, or studies withdraw"),
+    **dict.fromkeys(
+        abstentions.PERSON_DECIDES - {"opted_out"}, "a person decides: dicom-node studies release, or studies withdraw"
+    ),
     **dict.fromkeys(abstentions.WAITS_FOR_CORRECTION, "corrected images come, or a person decides: dicom-node studies withdraw"),
 }
 #: Clocks of receivers and workers on several hosts may be so far apart.

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from dicom_node.core.delivery import DeliveryState
+from dicom_node.feedback.waiting import count_waiting, suspended
 from dicom_node.store import tables
 from dicom_node.store.connect import reading
 from dicom_node.studies.disk import DiskState
@@ -55,6 +56,7 @@ class _Rows:
                 deliveries.add_metric([name, state], count)
             yield deliveries
             yield _incomplete(connection)
+            yield from _answers(connection)
             oldest = connection.execute(sa.select(sa.func.min(tables.study.c.deadline_utc))).scalar()
         overdue = max(0.0, time.time() - oldest) if oldest else 0.0
         yield GaugeMetricFamily("dicom_node_oldest_overdue_study_seconds", "How long the oldest due study waits.", value=overdue)
@@ -71,6 +73,30 @@ class _Rows:
         for use, seconds in self._certificates.items():
             left.add_metric([use], seconds)
         yield left
+
+
+def _answers(connection: sa.Connection) -> Iterable[Metric]:
+    """What people said about results, what came as an answer and does not count, and whose answers do not."""
+    v = tables.verdict.c
+    said = GaugeMetricFamily(
+        "dicom_node_verdicts",
+        "Rows of the log of answers, by channel, verdict and strength.",
+        labels=["channel", "verdict", "strength"],
+    )
+    for *words, count in connection.execute(
+        sa.select(v.channel, v.verdict, v.strength, sa.func.count()).group_by(v.channel, v.verdict, v.strength)
+    ):
+        said.add_metric(words, count)
+    yield said
+    came = GaugeMetricFamily("dicom_node_answers", "Objects and messages that may carry an answer, by state.", labels=["state"])
+    for state, count in sorted(count_waiting(connection).items()):
+        came.add_metric([state], count)
+    yield came
+    yield GaugeMetricFamily(
+        "dicom_node_answer_channels_suspended",
+        "Senders whose answers look mechanical and do not count: dicom-node answers --resume.",
+        value=len(suspended(connection)),
+    )
 
 
 def _proofs(connection: sa.Connection) -> Iterable[Metric]:

@@ -93,6 +93,7 @@ class HttpPort:
             ws="none",
             log_level="critical",
             access_log=False,
+            proxy_headers=False,  # anybody can write X-Forwarded-For; the pages believe it only where a proxy is configured
             timeout_graceful_shutdown=_LAST_ANSWER_SECONDS,
             lifespan="off",
         )

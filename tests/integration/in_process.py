@@ -27,6 +27,7 @@ from dicom_node.inference.findings_store import save_findings
 from dicom_node.inference.runner import PipelineJob, run_pipeline
 from dicom_node.node import prepare
 from dicom_node.reception.intake import Command, Intake
+from dicom_node.stages.answer_documents import DOCUMENTS, note
 from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import Rooms
 from dicom_node.studies import step as studies
@@ -87,7 +88,7 @@ class InProcessNode:
     ) -> None:
         self.out = folder / "out"
         self.out.mkdir(parents=True)
-        settings = {
+        settings: dict[str, Any] = {
             "site": {"timezone": "UTC"},
             "reception": {"peers": [{"ae_title": title} for title in PEERS]},
             "studies": {"quiet_seconds": 0.001, "quiet_seconds_ct": 0.001},
@@ -116,6 +117,8 @@ class InProcessNode:
             },
             **sections,
         }
+        if settings["destinations"]["pacs"]["kind"] != "folder":
+            settings["destinations"]["pacs"].pop("path", None)
         home = Home(folder / "home")
         home.path.mkdir(parents=True)
         home.config.write_text(yaml.safe_dump(settings, sort_keys=False))
@@ -124,7 +127,10 @@ class InProcessNode:
         self.rooms = Rooms(home, loaded, prepare(home, loaded), self._queue)  # type: ignore[arg-type]
 
         def record(connection: sa.Connection, instance: Instance, *, size: int, received_utc: float) -> bool:
-            return studies.record_arrival(connection, instance, size=size, received_utc=received_utc, settings=loaded.studies)
+            kept = studies.record_arrival(connection, instance, size=size, received_utc=received_utc, settings=loaded.studies)
+            if instance.sop_class_uid in DOCUMENTS:
+                return note(connection, home, instance, kept=kept, size=size, received_utc=received_utc)
+            return kept
 
         self._intake = Intake(home.path, self.rooms.database, record)
 

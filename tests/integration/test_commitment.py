@@ -51,7 +51,7 @@ class Reception:
             self.settings.reception,
             home=self.home.path,
             database=self.database,
-            record=recorder(self.settings),
+            record=recorder(self.settings, self.home),
             services=services(self.home, self.settings, self.database),
         )
 

@@ -63,7 +63,7 @@ class Node:
             settings.reception,
             home=self.home.path,
             database=self.database,
-            record=recorder(settings),
+            record=recorder(settings, self.home),
             admit_storage=admission(watch),
         )
 

@@ -18,6 +18,7 @@ from dicom_node.core.delivery import Outcome, Receipt
 from dicom_node.core.withdrawal import ROLES, Cause
 from dicom_node.delivery import step as delivery
 from dicom_node.engine import port
+from dicom_node.feedback.tasks import open_task
 from dicom_node.stages import withdraw
 from dicom_node.stages.withdraw import withdraw_answers, withdraw_void
 from dicom_node.store import tables
@@ -240,11 +241,16 @@ def test_the_message_says_w_under_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_a_person_withdraws_a_result(tmp_path: Path) -> None:
-    """By command: taken back everywhere, once; a lateral that comes later does not bring it back."""
+    """By command: taken back everywhere, once, and nobody is asked about it any more; a late lateral does not bring it back."""
     node = InProcessNode(tmp_path, destination=FOUR)
-    key = node.answer(chest())["study_key"]
+    made = node.answer(chest())
+    key = made["study_key"]
+    with node.rooms.database.begin() as connection:
+        open_task(connection, "gray_zone", made["runs"][0]["run_key"], key, "Near the threshold.")
     assert withdraw_answers(node.rooms, key, Cause.FAULTY_RESULT) == 1
     assert withdraw_answers(node.rooms, key, Cause.FAULTY_RESULT) == 0
+    with node.rooms.database.connect() as connection:
+        assert connection.execute(sa.select(tables.task.c.closed_by)).scalar() == "the result was withdrawn"
     node.work()
     assert node.sent() == sorted(RESULTS + TAKEN_BACK)
     story = node.answer(chest("lateral", ViewPosition="LL"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
 import httpx
 from pydantic import Field, field_validator
@@ -10,11 +11,13 @@ from pydantic import Field, field_validator
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.delivery import Outcome, Receipt
 from dicom_node.core.errors import HttpFailure, PeerError
+from dicom_node.core.feedback import ASSESSMENT_REPORT
 from dicom_node.core.withdrawal import REPORT
 from dicom_node.delivery.fhir_update import (
     ChangedBySomebodyElse,
     Json,
     SeveralHaveOurIdentifier,
+    answered,
     dropped_results,
     fitted,
     not_written,
@@ -26,6 +29,8 @@ from dicom_node.network.https import http_client, transport_failure
 from dicom_node.network.https_settings import HttpAccess, plain_url
 
 MEDIA_TYPES = (FHIR,)
+#: Stands in the detail of a delivery that met a version which we did not write: that version is then read as feedback.
+CHANGED = "was changed by somebody else"
 
 _TEMPORARY = frozenset(
     {408, 409, 412, 423, 425, 429}
@@ -51,10 +56,12 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
         held = {position: _search(client, url) for position, url in searches(bundle).items()}
         dropped = [there for reference in dropped_results(bundle, held) if (there := _read(client, reference)) is not None]
         try:
-            transaction = (withdrawn if artifact.kind == REPORT else fitted)(bundle, held, dropped)
+            transaction = _transaction(artifact.kind, bundle, held, dropped)
         except ChangedBySomebodyElse as error:
+            if artifact.kind == ASSESSMENT_REPORT:  # most often the answer itself, given there: it says more than our version of it
+                return Receipt(Outcome.WARNING, f"The server's {error} was changed since: it is left as it is.")
             raise HttpFailure(
-                f"The server's {error} was changed by somebody else: treated as feedback, not overwritten.",
+                f"The server's {error} {CHANGED}: it is read as feedback, not overwritten.",
                 status=409,
                 temporary=False,
             ) from error
@@ -64,12 +71,20 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
             ) from error
         if transaction is None:
             why = "has nothing of it to take back" if artifact.kind == REPORT else "had this version already"
+            if artifact.kind == ASSESSMENT_REPORT:
+                why = "had this version already, or has nothing of the result any more"
             return Receipt(Outcome.DELIVERED, f"The server {why}.")
         answer = _asked(client, "POST", "", transaction)
     problems = not_written(transaction, answer)
     if problems:
         raise PeerError("The server did not write everything: " + "; ".join(problems[:3]) + ".")
     return Receipt(Outcome.DELIVERED)
+
+
+def _transaction(kind: str, bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]) -> Json | None:
+    if kind == ASSESSMENT_REPORT:
+        return answered(bundle, held)
+    return (withdrawn if kind == REPORT else fitted)(bundle, held, dropped)
 
 
 def check(settings: Settings, sop_class_uids: tuple[str, ...]) -> list[str]:

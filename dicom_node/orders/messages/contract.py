@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from dicom_node.core.result_message import ReportText, ResultMessage
 from dicom_node.orders.reading import Hl7Message, Segment
 from dicom_node.orders.settings import OrdersSettings
 
@@ -27,6 +28,7 @@ class Taken:
     state: str  # applied | ignored
     text: str
     merges: tuple[Merge, ...] = ()
+    told: tuple[ResultMessage | ReportText, ...] = ()  # what others say of this node's results, and reports on their studies
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """ORU^R01: laboratory values, and that the radiologist's own report for an accession number is there (chapter 7).
 
-A message that this node made, echoed by an interface engine, is nothing at all.
+A message that this node made, echoed by an interface engine, is nothing at all. What somebody else says of this node's result is
+handed on (``orders/messages/own_result.py``): whether it is an answer is not this room's to know.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
-from dicom_node.core import codes
+from dicom_node.core.result_message import ReportText, ResultMessage
 from dicom_node.orders import repository
+from dicom_node.orders.messages import own_result
 from dicom_node.orders.messages.contract import Context, Handler, Taken, accession_number, first, ignored, order_groups
 from dicom_node.orders.people import identifiers
 from dicom_node.orders.reading import Hl7Message, Segment, moment
@@ -28,25 +30,25 @@ def result(connection: sa.Connection, message: Hl7Message, context: Context) -> 
     """Keep final laboratory values by patient, and the state of a report by accession number."""
     if message.header.value(3) == context.own_application or repository.is_our_message(connection, message.control_id):
         return ignored("The message is this node's own.")
-    groups = [group for group in order_groups(message) if not _ours(group)]
-    if not groups:
-        return ignored("The message tells of this node's own result, or of nothing.")
     values = reports = 0
-    for group in groups:
+    told: list[ResultMessage | ReportText] = []
+    for number, group in enumerate(order_groups(message), start=1):
+        own = own_result.about_us(connection, group)
+        if own:
+            told.append(own_result.result_message(message, group, number, context))
+        if own is own_result.Ours.WHOLLY:
+            continue
         section = _field(group, 24).upper()
         labs = [] if section in _RADIOLOGY else list(_values(group, context))
         if labs:
             values += _keep_values(connection, message, labs, context)
         elif section in _RADIOLOGY or not section:
             reports += _keep_report(connection, message, group, context)
+            report = own_result.report_text(message, group, number, context)
+            told += [report] if report is not None else []
     if not values and not reports:
-        return ignored("No final laboratory value and no report on an accession number.")
-    return Taken("applied", f"{values} laboratory value(s), {reports} report(s).")
-
-
-def _ours(group: list[Segment]) -> bool:
-    obr = first(group, "OBR")
-    return obr is not None and (obr.value(4, 1), obr.value(4, 3)) == (codes.AI_RESULT.value, codes.AI_RESULT.scheme)
+        return Taken("ignored", "" if told else "No final laboratory value and no report on an accession number.", told=tuple(told))
+    return Taken("applied", f"{values} laboratory value(s), {reports} report(s).", told=tuple(told))
 
 
 def _field(group: list[Segment], number: int) -> str:
@@ -77,7 +79,8 @@ def _values(group: list[Segment], context: Context) -> Iterator[dict[str, object
     for obx in (segment for segment in group if segment.name == "OBX"):
         status = obx.value(11).upper()
         code, scheme = obx.value(3, 1), obx.value(3, 3)
-        if obx.value(2).upper() not in _VALUES or not code or not scheme or status not in (*_FINAL, *_WITHDRAWN):
+        coded = obx.value(2).upper() in _VALUES and code and scheme
+        if own_result.is_ours(obx) or not coded or status not in (*_FINAL, *_WITHDRAWN):
             continue
         yield {
             "code": f"{code}^{scheme}"[:_LONGEST],

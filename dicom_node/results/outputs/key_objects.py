@@ -47,6 +47,6 @@ def build(context: ResultContext, variant: str) -> Artifact:
         instance_number=1,
         manufacturer=context.settings.manufacturer,
     )
-    note.CodingSchemeIdentificationSequence = Sequence([coding_scheme(context)])
+    note.CodingSchemeIdentificationSequence = Sequence([coding_scheme(context.settings.manufacturer)])
     stamp(note, context, role, "AI flagged images (RUO)")
     return as_artifact(context, role, note)

@@ -117,6 +117,7 @@ def test_an_unknown_policy_fails(tmp_path: Path) -> None:
     [
         ("silent", "external", "release is silent: results stay on the node"),
         ("at_once", "demo", 'nothing goes to out: the evidence for cxr_tb@999.0.0 is "demo"'),
+        ("after_answer", "external", "release is after_answer, and readers names no radiologist"),
         ("at_once", "external", ""),
     ],
 )
@@ -183,6 +184,36 @@ def test_who_may_send_and_what_is_promised_is_noted(tmp_path: Path) -> None:
         assert any(subject == one and part in text for one, text in notes), (subject, notes)
     (tmp_path / "node.yaml").write_text("site: {timezone: UTC}\nreception: {port: 0}\nweb: {port: 0}\n")
     assert any("nobody may send" in line.text for line in check.check_home(Home(tmp_path)))
+
+
+ANSWERS = """\
+site: {timezone: UTC}
+reception: {port: 0, peers: [{ae_title: PACS, host: 10.0.0.1}]}
+web: {port: 0}
+readers:
+  - {name: Rao^Asha, role: radiologist, ae_titles: [WS1]}
+  - {name: Koch^Eva, role: technologist, ae_titles: [WS2, WS9]}
+feedback: {answer_ae: {two_answers_seconds: 5, callers: [{ae_title: WS1, host: 10.0.0.2}, {ae_title: WS2}]}}
+"""
+
+
+def test_whose_answers_count_and_whose_do_not_is_said(tmp_path: Path) -> None:
+    (tmp_path / "node.yaml").write_text(ANSWERS)
+    found = [(line.mark, line.subject, line.text) for line in check.check_home(Home(tmp_path)) if "answer" in line.subject]
+    assert found[0] == (
+        Mark.OK,
+        "answer AE titles",
+        "AINODE_ACCEPT (right), AINODE_REJECT (wrong), AINODE_AMEND (opens a task); taken from WS1, WS2",
+    )
+    notes = {(subject, text.split(",")[0].split(";")[0]) for mark, subject, text in found[1:] if mark is Mark.NOTE}
+    assert notes == {
+        ("answer AE titles", "two_answers_seconds is below 60: answers of a machine may be recorded before it is found out"),
+        ("answers of WS2", "any address may answer under this AE title"),
+        ("answers of WS2", "weak"),
+        ("answers of WS9", "AE title of a reader"),
+    }
+    (tmp_path / "node.yaml").write_text("site: {timezone: UTC}\nreception: {port: 0}\nweb: {port: 0}\n")
+    assert not [line for line in check.check_home(Home(tmp_path)) if line.subject.startswith("answer")]
 
 
 def test_the_log_does_not_get_into_the_answer_of_a_command(

@@ -56,3 +56,19 @@ def test_ports_are_not_taken_twice() -> None:
     """STOW-RS needs a port of its own."""
     (line,) = mistakes(MINIMAL + "reception: {stow: {port: 8080}}\n")
     assert "port 8080 is taken twice" in line
+
+
+def test_who_is_asked_for_answers_is_an_archive() -> None:
+    """A name that no archive has, with the place and the one that may be meant."""
+    (line,) = mistakes(MINIMAL + PACS.replace("}", ", retrieve: c_get}") + "feedback: {poll_archives: [pacs, pasc]}\n")
+    assert "feedback.poll_archives[1]" in line
+    assert 'Did you mean "pacs"?' in line
+
+
+def test_who_is_asked_for_answers_by_fhir_is_a_destination_of_that_kind() -> None:
+    """A folder cannot be asked, and a name must exist."""
+    servers = "destinations: {fhir: {kind: fhir_rest, base_url: 'https://his/r4'}, out: {kind: folder, path: /tmp}}\n"
+    first, second = mistakes(MINIMAL + servers + "feedback: {fhir: {poll: [fhir, out, fhi]}}\n")
+    assert "feedback.fhir.poll[1]" in first
+    assert '"out" is no destination of kind fhir_rest. Known: fhir.' in first
+    assert 'Did you mean "fhir"?' in second

@@ -77,3 +77,19 @@ def test_a_low_disk_keeps_no_longer() -> None:
     """More days for a disk that runs full is a slip."""
     (line,) = mistakes("retention: {keep_days_after_delivery: 3, keep_days_when_disk_is_low: 7}")
     assert "a low disk asks for fewer days" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("reception: {ae_titles: [AINODE, AINODE_REJECT]}", "reception.ae_titles"),
+        ("feedback: {answer_ae: {accept: AINODE}}", "feedback.answer_ae.accept"),
+        ("reception: {ae_titles: [AI]}\nfeedback: {answer_ae: {amend: AI}}", "feedback.answer_ae.amend"),
+    ],
+)
+def test_an_answer_needs_an_ae_title_of_its_own(text: str, place: str) -> None:
+    """Else images would be taken for answers, or answers for images."""
+    (line,) = mistakes(text)
+    assert f" {place}: " in line
+    assert "an answer needs an AE title of its own" in line
+    parse_settings(MINIMAL + "reception: {ae_titles: [AI]}\nfeedback: {answer_ae: {accept: AINODE}}")

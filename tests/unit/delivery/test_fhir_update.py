@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from dicom_node.core.fhir_names import RUN_SYSTEM
 from dicom_node.delivery.fhir_update import (
     ChangedBySomebodyElse,
     SeveralHaveOurIdentifier,
+    answered,
     fitted,
     not_written,
     searches,
@@ -134,3 +136,21 @@ def test_a_withdrawal_never_overwrites_a_persons_version() -> None:
     assert sent is not None
     with pytest.raises(ChangedBySomebodyElse):
         withdrawn(bundle("entered-in-error"), {0: [stored(sent, status="final")]})
+
+
+def of_run(run_key: str, **said: Any) -> Json:
+    """Return a transaction of one run."""
+    made = bundle()
+    made["entry"][0]["resource"] |= {"identifier": [{"system": RUN_SYSTEM, "value": run_key}], **said}
+    return made
+
+
+def test_an_answer_updates_the_run_that_it_is_about_and_creates_nothing() -> None:
+    """The same run: a new version with If-Match. Nothing there: nothing is made. A later run there, or a person: it stays."""
+    told = of_run("rn_1", conclusion="ANSWER")
+    there = stored(fitted(of_run("rn_1"), {0: []}) or {})
+    assert first(answered(told, {0: [there]}))["request"] == {"method": "PUT", "url": "DiagnosticReport/42", "ifMatch": 'W/"7"'}
+    assert answered(told, {0: []}) is None
+    for other in (stored(fitted(of_run("rn_2"), {0: []}) or {}), {**there, "status": "final"}):
+        with pytest.raises(ChangedBySomebodyElse):
+            answered(told, {0: [other]})

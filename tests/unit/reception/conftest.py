@@ -60,8 +60,8 @@ def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
 
 @contextmanager
 def running(home: Path, **changes: Any) -> Iterator[Node]:
-    """Run a receiver; ``services`` and ``admit_storage`` go to ``start``, everything else into its settings."""
-    passed_on = {name: changes.pop(name) for name in ("services", "admit_storage", "database") if name in changes}
+    """Run a receiver; ``services``, ``admit_storage`` and ``side_doors`` go to ``start``, everything else into its settings."""
+    passed_on = {name: changes.pop(name) for name in ("services", "admit_storage", "database", "side_doors") if name in changes}
     database = passed_on.pop("database", None) or open_database(default_url(home))
     settings = ReceptionSettings(
         host="127.0.0.1",

@@ -7,7 +7,15 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.core.errors import PixelDataError, StoreError, StudyError
-from dicom_node.reception.status import ALL, CANNOT_UNDERSTAND, DOES_NOT_MATCH_SOP_CLASS, MAX_COMMENT, ObjectRefused, answer_to
+from dicom_node.reception.status import (
+    ALL,
+    CANNOT_UNDERSTAND,
+    DOES_NOT_MATCH_SOP_CLASS,
+    MAX_COMMENT,
+    OF_ANSWERS,
+    ObjectRefused,
+    answer_to,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,4 +42,4 @@ def test_every_error_has_a_status_and_a_comment_that_fits(error: Exception, code
 
 
 def test_every_status_is_one_of_the_storage_service_class() -> None:
-    assert all(status.code in STORAGE_SERVICE_CLASS_STATUS for status in ALL)
+    assert all(status.code in STORAGE_SERVICE_CLASS_STATUS for status in (*ALL, *OF_ANSWERS))

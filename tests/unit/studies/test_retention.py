@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from dicom_node.core.delivery import DeliveryState, Proof
 from dicom_node.core.errors import UsageError
 from dicom_node.core.run import Release
+from dicom_node.feedback import tasks
 from dicom_node.store import tables
 from dicom_node.studies import retention, safekeeping
 from dicom_node.studies.retention import Deleted, run_retention
@@ -119,7 +120,7 @@ def test_only_what_is_proven_as_its_destination_owes_goes(
     assert pass_by(home, proofs={"pacs": owed}).studies == (0 if why else 1)
     with home.database.begin() as connection:
         before = home.now + DAY
-        kept = retention.kept_because(connection, {"pacs": owed}, before, retention.kept_for_answers)
+        kept = retention.kept_because(connection, {"pacs": owed}, before, retention.keeper(SETTINGS, home.now))
     assert kept == ({why: 1} if why else {})
 
 
@@ -326,7 +327,7 @@ def test_a_run_without_an_answer_and_a_result_that_does_not_hold_keep_a_study(
         connection.execute(sa.update(tables.run).values(**values))
     assert pass_by(home).studies == (0 if why else 1)
     with home.database.begin() as connection:
-        kept = retention.kept_because(connection, PROOFS, home.now + DAY, retention.kept_for_answers)
+        kept = retention.kept_because(connection, PROOFS, home.now + DAY, retention.keeper(SETTINGS, home.now))
     assert kept == ({why: 1} if why else {})
 
 
@@ -379,3 +380,29 @@ def test_what_was_deleted_is_not_promised(home: Home) -> None:
     with home.database.begin() as connection:
         verdicts = safekeeping.promise(connection, [(image.SOPClassUID, image.SOPInstanceUID)], home.path)
     assert verdicts == {image.SOPInstanceUID: safekeeping.NO_SUCH_INSTANCE}
+
+
+@pytest.mark.parametrize(
+    ("run_state", "closed", "kept"), [("analysed", False, True), ("withdrawn", False, False), ("analysed", True, False)]
+)
+def test_what_somebody_is_asked_about_stays(home: Home, run_state: str, closed: bool, kept: bool) -> None:
+    key = received(home)
+    delivered(home, key)
+    with home.database.begin() as connection:
+        run_key = connection.execute(sa.select(tables.run.c.run_key)).scalar_one()
+        connection.execute(sa.update(tables.run).values(state=run_state))
+        tasks.open_task(connection, "gray_zone", run_key, key, "Near the threshold.")
+        if closed:
+            tasks.close_tasks(connection, run_key, "not needed")
+    assert pass_by(home).studies == (0 if kept else 1)
+
+
+def test_what_was_answered_lately_stays_for_the_export(home: Home) -> None:
+    key = received(home)
+    delivered(home, key)
+    with home.database.begin() as connection:
+        columns = {"number": 1, "feedback_id": "a", "at_utc": home.now + 20 * DAY, "said_utc": 0.0, "source": "s", "run_key": "rn"}
+        words = dict.fromkeys(("verdict", "strength", "channel", "context", "previous_hash", "row_hash"), "")
+        connection.execute(sa.insert(tables.verdict).values(**columns, **words, study_key=key, ai_shown=True))
+    assert pass_by(home, 40).studies == 0
+    assert pass_by(home, 51).studies == 1

@@ -1,0 +1,118 @@
+"""What the page shows of a run once its arrays are gone: the image that was read, reduced, and each map as shades of gray.
+
+One file in the run's own folder, deleted with it. The picture is lossless: what a reader judges is what the network's input was
+made from. It is packed when somebody looks, not before: that takes longer than many a model, and few results are looked at here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.imaging.overlay import wash
+from dicom_node.inference.findings_store import arrays_are_there, load_findings
+
+_FILE, _FACTS, _IMAGE = "shown.npz", "facts", "image"
+#: A map is smooth: so many points on its long side tell it all.
+_MAP_SIDE = 320
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """A map that can be laid over the image."""
+
+    finding: str
+    method: str
+    evidence: bool  # whether anything is coloured
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What can be shown. ``shape``: (rows, columns) of the source image; ``size``: (rows, columns) of the picture."""
+
+    sop_instance_uid: str
+    shape: tuple[int, int]
+    size: tuple[int, int]
+    maps: tuple[ShownMap, ...]
+
+
+def keep_shown(folder: Path) -> None:
+    """Write the file from the run's arrays; nothing where those are gone, or hold no picture."""
+    if not arrays_are_there(folder):
+        return
+    findings = load_findings(folder)
+    picture = findings.picture
+    if picture is None:
+        return
+    mine = [one for one in findings.maps if one.sop_instance_uid == picture.sop_instance_uid]
+    parts, kept = {_IMAGE: picture.values}, []
+    for number, one in enumerate(mine):
+        small = one.sampled(_MAP_SIDE)
+        highest = float(small.max(initial=0.0))
+        parts[_map(number)] = np.asarray(cv2.convertScaleAbs(small, alpha=255 / highest if highest > 0 else 0), np.uint8)
+        kept.append({"finding": one.finding_key, "method": one.method_name, "evidence": highest > 0})
+    facts = {"sop_instance_uid": picture.sop_instance_uid, "shape": picture.shape, "size": picture.values.shape, "maps": kept}
+    parts[_FACTS] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    _write(folder / _FILE, parts)
+
+
+def load_shown(folder: Path) -> Shown | None:
+    """Return what can be shown; ``None`` when nothing was kept."""
+    try:
+        facts = json.loads(_part(folder, _FACTS).tobytes())
+    except (OSError, ValueError):
+        return None
+    shape, size = ((int(facts[name][0]), int(facts[name][1])) for name in ("shape", "size"))
+    return Shown(str(facts["sop_instance_uid"]), shape, size, tuple(ShownMap(**one) for one in facts["maps"]))
+
+
+def image_png(folder: Path) -> bytes:
+    """Return the picture. Raises ``OSError`` where there is none."""
+    return _png(_part(folder, _IMAGE))
+
+
+def map_png(folder: Path, number: int) -> bytes:
+    """Return the colours of a map, of the picture's size, transparent where nothing is coloured. Raises ``OSError``."""
+    shown = load_shown(folder)
+    if shown is None or not 0 <= number < len(shown.maps):
+        raise FileNotFoundError("no such map")
+    whole = cv2.resize(_part(folder, _map(number)), shown.size[::-1], interpolation=cv2.INTER_LINEAR)
+    return _png(cv2.cvtColor(wash(np.asarray(whole, np.uint8)), cv2.COLOR_RGBA2BGRA))
+
+
+def _map(number: int) -> str:
+    return f"map{number}"
+
+
+def _png(pixels: NDArray[np.uint8] | cv2.Mat) -> bytes:
+    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return bytes(data)
+
+
+def _part(folder: Path, name: str) -> NDArray[np.uint8]:
+    try:
+        with (folder / _FILE).open("rb") as handle, np.load(handle, allow_pickle=False) as parts:
+            return np.asarray(parts[name], np.uint8)
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise OSError("the file of what is shown is damaged") from error
+
+
+def _write(target: Path, parts: dict[str, NDArray[np.uint8]]) -> None:
+    temporary = target.with_name(f".{uuid.uuid4().hex}{target.suffix}")
+    try:
+        with temporary.open("wb") as handle:
+            np.savez(handle, **parts)  # type: ignore[arg-type]
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
