@@ -82,7 +82,13 @@ class Intake:
             if not identifiers.is_tolerable_uid(uid):
                 raise ObjectRefused(CANNOT_UNDERSTAND, f"{name} is not a valid UID")
         return self._files.begin(
-            file_meta(command.sop_class_uid, command.sop_instance_uid, command.transfer_syntax_uid, command.calling_ae)
+            file_meta(
+                command.sop_class_uid,
+                command.sop_instance_uid,
+                command.transfer_syntax_uid,
+                command.calling_ae,
+                command.called_ae,
+            )
         )
 
     def take_file(self, command: Command, part: PartFile) -> bool:
