@@ -34,6 +34,7 @@ ODD = (
 )
 #: Without a character set the repertoire is ASCII; a byte beyond it is shown as Latin 1 has it, as pydicom does.
 DEFAULT_ENCODINGS = ("iso8859",)
+_numbers = {(little, kind): struct.Struct(("<" if little else ">") + kind) for little in (True, False) for kind in "HhIiQq"}
 _INTEGERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 
 
@@ -88,14 +89,14 @@ def all_texts(dataset: Dataset, keyword: str, encodings: tuple[str, ...] | None 
         return ()
     value = element.value
     try:
-        if isinstance(value, Sequence):
-            return ()
-        if isinstance(value, bytes):
+        if isinstance(value, bytes):  # nearly always, so asked first
             if element.VR in _INTEGERS:
                 return tuple(str(number) for number in _unpack(value, _INTEGERS[element.VR], _little(element)))
             if value.isascii() and b"\x1b" not in value:  # the same in every character set that DICOM knows, and cheaper
                 return _ascii_texts(value) if len(value) <= _REPEATED else _ascii_texts.__wrapped__(value)
             values = _split(decode_bytes(value, encodings or encodings_of(dataset), TEXT_VR_DELIMS))
+        elif isinstance(value, Sequence):
+            return ()
         elif isinstance(value, str | PersonName):
             values = _split(str(value))
         elif hasattr(value, "__iter__"):
@@ -118,8 +119,9 @@ def _little(element: Any) -> bool:
 
 
 def _unpack(value: bytes, kind: str, little: bool) -> tuple[int, ...]:
-    size = struct.calcsize(kind)
-    return struct.unpack(f"{'<' if little else '>'}{len(value) // size}{kind}", value[: len(value) // size * size])
+    one = _numbers[little, kind]
+    whole = len(value) // one.size * one.size
+    return tuple(number for (number,) in one.iter_unpack(value[:whole]))
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:

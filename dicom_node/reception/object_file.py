@@ -93,7 +93,7 @@ class ObjectFiles:
         OSError
             Nothing of the object is visible then.
         """
-        key = f"{study_key[-2:]}/{study_key}/{uuid.uuid4().hex}-{name_of(part.digest)}.dcm"
+        key = f"{study_key[-2:]}/{study_key}/{part.path.stem}-{name_of(part.digest)}.dcm"
         final = self.root / key
         try:
             folder = self._folder(final.parent)
