@@ -68,6 +68,7 @@ def last_beats(home: Home) -> dict[str, float]:
 def run_receive(home: Home, settings: NodeSettings) -> None:
     """Role ``receive``: the storage SCP. It loads no model and sends no result."""
     from dicom_node.reception import scp
+    from dicom_node.reception.adoption import adopt_unrecorded
     from dicom_node.stages import answers_ae
     from dicom_node.stages.arrivals import recorder
     from dicom_node.stages.commitment import admission, disk_watch, services
@@ -77,6 +78,10 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
 
     stop = stop_on_signal()
     database = prepare(home, settings)
+    record = recorder(settings, home)
+    adopted = adopt_unrecorded(database, home.path, record)
+    if adopted:
+        log.event("store.adopted", count=adopted)
     cleaned = clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
     if cleaned.orphans:
         log.event("store.unclaimed", count=cleaned.orphans)
@@ -85,7 +90,7 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
         settings.reception,
         home=home.path,
         database=database,
-        record=recorder(settings, home),
+        record=record,
         services=services(home, settings, database),
         admit_storage=admit,
         side_doors=answers_ae.side_doors(settings, database),

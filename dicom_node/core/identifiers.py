@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 import unicodedata
@@ -61,6 +62,7 @@ def derived_uid(*parts: str) -> str:
     return f"2.25.{uuid.uuid5(NAMESPACE, '|'.join(parts)).int}"
 
 
+@functools.lru_cache(maxsize=256)  # objects of a study come one behind the other
 def study_key(study_instance_uid: str) -> str:
     """Return our own name for a study, safe in logs: ``st_`` and ten letters or digits made of a hash of the UID."""
     digest = hashlib.sha256(b"study|" + study_instance_uid.encode()).digest()

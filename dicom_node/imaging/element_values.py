@@ -34,6 +34,7 @@ ODD = (
 )
 #: Without a character set the repertoire is ASCII; a byte beyond it is shown as Latin 1 has it, as pydicom does.
 DEFAULT_ENCODINGS = ("iso8859",)
+_numbers = {(little, kind): struct.Struct(("<" if little else ">") + kind) for little in (True, False) for kind in "HhIiQq"}
 _INTEGERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q"}
 
 
@@ -60,13 +61,25 @@ def encodings_of(dataset: Dataset, inherited: tuple[str, ...] = DEFAULT_ENCODING
         _split(value.decode("ascii", "replace")) if isinstance(value, bytes) else [value] if isinstance(value, str) else list(value)
     )
     try:
-        return tuple(convert_encodings([str(term).strip() for term in terms]))
+        return tuple(convert_encodings([str(term).strip() for term in terms[:_MOST_TERMS]]))
     except ODD:
         return inherited
 
 
 def _split(text: str) -> list[str]:
     return [part.replace("\0", "").strip(" \r\n\t") for part in text.split("\\")]
+
+
+#: Of a Specific Character Set; there are 16 (PS3.3, C.12.1.1.2).
+_MOST_TERMS = 32
+#: Bytes; a longer value is hardly that of the next object too.
+_REPEATED = 64
+
+
+@functools.lru_cache(maxsize=2048)  # objects of a series repeat each other
+def _ascii_texts(value: bytes) -> tuple[str, ...]:
+    values = _split(value.decode("ascii"))
+    return () if not any(values) else tuple(values)
 
 
 def all_texts(dataset: Dataset, keyword: str, encodings: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -76,16 +89,14 @@ def all_texts(dataset: Dataset, keyword: str, encodings: tuple[str, ...] | None 
         return ()
     value = element.value
     try:
-        if isinstance(value, Sequence):
-            return ()
-        if isinstance(value, bytes):
+        if isinstance(value, bytes):  # nearly always, so asked first
             if element.VR in _INTEGERS:
                 return tuple(str(number) for number in _unpack(value, _INTEGERS[element.VR], _little(element)))
             if value.isascii() and b"\x1b" not in value:  # the same in every character set that DICOM knows, and cheaper
-                text = value.decode("ascii")
-            else:
-                text = decode_bytes(value, encodings or encodings_of(dataset), TEXT_VR_DELIMS)
-            values = _split(text)
+                return _ascii_texts(value) if len(value) <= _REPEATED else _ascii_texts.__wrapped__(value)
+            values = _split(decode_bytes(value, encodings or encodings_of(dataset), TEXT_VR_DELIMS))
+        elif isinstance(value, Sequence):
+            return ()
         elif isinstance(value, str | PersonName):
             values = _split(str(value))
         elif hasattr(value, "__iter__"):
@@ -108,8 +119,9 @@ def _little(element: Any) -> bool:
 
 
 def _unpack(value: bytes, kind: str, little: bool) -> tuple[int, ...]:
-    size = struct.calcsize(kind)
-    return struct.unpack(f"{'<' if little else '>'}{len(value) // size}{kind}", value[: len(value) // size * size])
+    one = _numbers[little, kind]
+    whole = len(value) // one.size * one.size
+    return tuple(number for (number,) in one.iter_unpack(value[:whole]))
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import mmap
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pydicom import filereader
+from pydicom.charset import convert_encodings
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -22,6 +24,19 @@ _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b
 MAX_INFLATED_BYTES = 1 << 26
 #: A header is read in pieces, about two an element. Bytes that fall into more (a megabyte of zeros is 131072 elements) are none.
 MAX_READS = 600_000
+#: There are 16 character sets in all (PS3.3, C.12.1.1.2); pydicom looks at each value that is there.
+MAX_CHARACTER_SETS = 32
+
+
+def _few_encodings(terms: Any) -> list[str]:
+    """Refuse a list without end: each unknown term costs pydicom a warning, a megabyte of them half a minute."""
+    if not isinstance(terms, str | None) and len(terms) > MAX_CHARACTER_SETS:
+        raise StudyError("The object is not valid DICOM: its list of character sets does not end.")
+    encodings: list[str] = convert_encodings(terms)
+    return encodings
+
+
+filereader.convert_encodings = _few_encodings  # its reader has no other place to say no
 
 
 class Header(NamedTuple):

@@ -18,6 +18,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 _PIXELS = 0x7FE00000
 _CHARACTER_SET = 0x00080005
+_LONGEST_CHARACTER_SET = 512
 _UNDEFINED = 0xFFFFFFFF
 _explicit = struct.Struct("<HH2sH")
 _implicit = struct.Struct("<HHI")
@@ -81,6 +82,8 @@ def _made(elements: dict[Any, RawDataElement], implicit: bool, tag: int, length:
     character_set = elements.get(_CHARACTER_SET)
     encodings: tuple[str, ...] | str = "iso8859"
     if character_set is not None:
+        if character_set.length > _LONGEST_CHARACTER_SET:
+            return None
         try:
             encodings = _encodings(character_set.VR, bytes(character_set.value or b""))
         except Exception:  # whatever it is, pydicom's reader says it

@@ -1,11 +1,15 @@
 """One commit for all that wait for one: the price of a sync of the database is shared by the associations open at the moment.
 
 Whoever finds the database free leads: it takes along everybody who is waiting by then. With one association nothing is waited for.
+
+An embedded database is not synced with every commit: a row that a power cut takes is made again from its file, which is on the disk
+before the row is written (``adoption``). A crash of the process takes nothing.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +21,9 @@ from dicom_node.core.errors import StoreError
 
 _T = TypeVar("_T")
 
+#: Rows of so many seconds, at most, can a power cut take from an embedded database.
+UNSYNCED_SECONDS = 0.5
+
 
 @dataclass(eq=False)
 class _Waiting:
@@ -25,6 +32,7 @@ class _Waiting:
     result: Any = None
     error: BaseException | None = None
     done: bool = False
+    synced: bool = False
 
 
 class GroupCommit:
@@ -36,8 +44,9 @@ class GroupCommit:
         self._turn = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._connection: sa.Connection | None = None
+        self._synced = -UNSYNCED_SECONDS  # monotonic; the first commit is
 
-    def write(self, work: Callable[[sa.Connection], _T], order: str = "") -> _T:
+    def write(self, work: Callable[[sa.Connection], _T], order: str = "", *, synced: bool = False) -> _T:
         """Run ``work`` in a transaction and return its result when that is committed.
 
         ``work`` may run twice: in the shared transaction, and alone if a neighbour's work failed there. It must have no effect
@@ -47,6 +56,8 @@ class GroupCommit:
         ----------
         order
             Work of one transaction is done in this order, the same in every process, so that row locks meet no other way round.
+        synced
+            The row cannot be made again from a file: a power cut must not take it.
 
         Raises
         ------
@@ -55,7 +66,7 @@ class GroupCommit:
         SQLAlchemyError
             The commit failed: the transaction's fate is not known, and nothing is tried again.
         """
-        mine = _Waiting(work, order)
+        mine = _Waiting(work, order, synced=synced)
         with self._lock:
             self._waiting.append(mine)
         with self._turn:
@@ -83,7 +94,7 @@ class GroupCommit:
         """Return whether the batch is settled; False when somebody's work failed and all is undone."""
         try:
             connection = self._connected()
-            transaction = connection.begin()
+            transaction = self._begin(connection, any(item.synced for item in batch))
             try:
                 for item in batch:
                     item.result = item.work(connection)
@@ -104,7 +115,7 @@ class GroupCommit:
         began = False
         try:
             try:
-                transaction = self._connected().begin()
+                transaction = self._begin(self._connected(), item.synced)
                 began = True
                 item.result = item.work(self._connected())
             except sa.exc.DBAPIError as error:
@@ -112,13 +123,23 @@ class GroupCommit:
                 if not no_turn and not (kept and error.connection_invalidated):
                     raise
                 self._disconnect()
-                transaction = self._connected().begin()
+                transaction = self._begin(self._connected(), item.synced)
                 item.result = item.work(self._connected())
             transaction.commit()
         except Exception as error:  # raised again in the thread that asked
             self._disconnect()
             item.error = error
         item.done = True
+
+    def _begin(self, connection: sa.Connection, synced: bool) -> sa.RootTransaction:
+        """Begin a transaction whose commit is synced, or, on an embedded database that was synced a moment ago, is not."""
+        now = time.monotonic()
+        synced = synced or now - self._synced >= UNSYNCED_SECONDS
+        if synced:
+            self._synced = now
+        if connection.dialect.name == "sqlite":
+            connection.connection.cursor().execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+        return connection.begin()
 
     def _connected(self) -> sa.Connection:
         """Return the connection that is kept between transactions: only who leads uses it."""
@@ -139,6 +160,8 @@ class GroupCommit:
         with self._turn:
             connection, self._connection = self._connection, None
             if connection is not None:
+                if connection.dialect.name == "sqlite":
+                    connection.connection.cursor().execute("PRAGMA synchronous=FULL")  # whoever gets it next
                 connection.close()
 
     @staticmethod

@@ -94,7 +94,13 @@ class Intake:
             if not identifiers.is_tolerable_uid(uid):
                 raise ObjectRefused(CANNOT_UNDERSTAND, f"{name} is not a valid UID")
         return self._files.begin(
-            file_meta(command.sop_class_uid, command.sop_instance_uid, command.transfer_syntax_uid, command.calling_ae)
+            file_meta(
+                command.sop_class_uid,
+                command.sop_instance_uid,
+                command.transfer_syntax_uid,
+                command.calling_ae,
+                command.called_ae,
+            )
         )
 
     def take_file(self, command: Command, part: PartFile) -> bool:
@@ -126,7 +132,9 @@ class Intake:
         stored = replace(instance, path=key, digest=part.digest)
         received_utc = self._clock()
         kept = self._rows.write(
-            lambda connection: self._record(connection, stored, size=part.size, received_utc=received_utc), study_key
+            lambda connection: self._record(connection, stored, size=part.size, received_utc=received_utc),
+            study_key,
+            synced=self._admit is not None,  # of what came beside the images, the file does not tell which association brought it
         )
         if not kept:
             self._files.remove(key)

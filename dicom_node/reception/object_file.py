@@ -23,8 +23,11 @@ _MAX_REMEMBERED = 10_000
 INCOMING = "incoming"
 
 
-def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae: str) -> bytes:
-    """Return preamble, prefix and file meta information of a Part 10 file (PS3.10, 7.1)."""
+def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, calling_ae: str, called_ae: str = "") -> bytes:
+    """Return preamble, prefix and file meta information of a Part 10 file (PS3.10, 7.1).
+
+    Who sent it, and to whom, stands in it (0002,0016 and 0002,0018), so that a file alone tells all that its row needs.
+    """
     body = b"".join(
         (
             struct.pack("<HH2sxxI2s", 0x0002, 0x0001, b"OB", 2, b"\0\1"),
@@ -34,6 +37,7 @@ def file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: st
             _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
             _element(0x0016, b"AE", calling_ae),
+            *((_element(0x0018, b"AE", called_ae),) if called_ae else ()),
         )
     )
     return b"\0" * 128 + b"DICM" + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(body)) + body
@@ -44,6 +48,11 @@ def _element(element: int, vr: bytes, text: str) -> bytes:
     if len(value) % 2:
         value += b"\0" if vr == b"UI" else b" "
     return struct.pack("<HH2sH", 0x0002, element, vr, len(value)) + value
+
+
+def name_of(digest: str) -> str:
+    """Return the part of a file's name that tells whether all of it is there: the first 128 bits of its data set's digest."""
+    return digest.partition(":")[2][:32]
 
 
 class ObjectFiles:
@@ -89,7 +98,7 @@ class ObjectFiles:
         OSError
             Nothing of the object is visible then.
         """
-        key = "/".join((*([under] if under else ()), study_key[-2:], study_key, f"{uuid.uuid4().hex}.dcm"))
+        key = "/".join((*([under] if under else ()), study_key[-2:], study_key, f"{part.path.stem}-{name_of(part.digest)}.dcm"))
         final = self.root / key
         try:
             folder = self._folder(final.parent)

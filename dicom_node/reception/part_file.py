@@ -11,7 +11,7 @@ from pathlib import Path
 from dicom_node.core.digest import Digest
 
 #: What is kept in memory to read the header from; a longer header is read from the file.
-HEAD_BYTES = 256 * 1024
+HEAD_BYTES = 64 * 1024
 #: Pages of larger objects are handed to the disk while more arrive, so that the sync at the end has little left to do.
 WRITE_BACK_BYTES = 4 << 20
 _MAX_SLICES = 1000  # IOV_MAX is 1024

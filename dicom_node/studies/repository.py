@@ -64,7 +64,8 @@ def study_row(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
 
 def locked_study(connection: sa.Connection, study_key: str) -> sa.Row[Any] | None:
     """Return the study's row, locked until the transaction ends (SQLite: the whole database is, from BEGIN on)."""
-    return _LOCKED_STUDY.run(connection, {"key": study_key}).first()
+    found: sa.Row[Any] | None = _LOCKED_STUDY.first(connection, {"key": study_key})
+    return found
 
 
 def ensure_study(
@@ -115,7 +116,7 @@ def versions(connection: sa.Connection, study_key: str, sop_instance_uid: str) -
 def what_is_known(connection: sa.Connection, study_key: str, sop_instance_uid: str) -> Known:
     """Return what there is about an object that arrives. Asked after the study is locked, so that nobody adds to it meanwhile."""
     values = {"uid": sop_instance_uid, "key": study_key, "dicom": DICOM, "note": InstanceState.REJECTION_NOTE.value}
-    return Known(*map(bool, _WHAT_IS_KNOWN.run(connection, values).one()))
+    return Known(*map(bool, _WHAT_IS_KNOWN.first(connection, values)))
 
 
 def move_deadline(connection: sa.Connection, study_key: str, **values: float) -> None:

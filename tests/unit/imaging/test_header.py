@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -293,6 +294,18 @@ def test_a_header_of_millions_of_elements_is_refused_in_time(monkeypatch: pytest
     opening = bytes.fromhex("08004011") + b"SQ\0\0" + b"\xff" * 4 + bytes.fromhex("feff00e0") + b"\xff" * 4
     with pytest.raises(StudyError, match="does not end"):
         read_header(encoded(radiograph(PixelData=None)) + opening + bytes(80_000), EXPLICIT)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_list_of_character_sets_without_end_is_refused_in_time(nested: bool) -> None:
+    """Each unknown one costs the library a warning."""
+    endless = element(0x0008, 0x0005, "CS", b"\\X" * 20_000)
+    if nested:
+        endless = bytes.fromhex("08004011") + b"SQ\0\0" + b"\xff" * 4 + bytes.fromhex("feff00e0") + b"\xff" * 4 + endless
+    began = time.process_time()
+    with pytest.raises(StudyError, match="does not end"):
+        read_header(endless + encoded(radiograph(SpecificCharacterSet=None, PixelData=None)), EXPLICIT)
+    assert time.process_time() - began < 2
 
 
 # --- files --------------------------------------------------------------------------------------------------------------

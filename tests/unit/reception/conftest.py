@@ -19,6 +19,7 @@ from dicom_node.store.connect import default_url, open_database
 from dicom_node.studies.settings import StudiesSettings
 from dicom_node.studies.step import record_arrival
 
+RECORD = partial(record_arrival, settings=StudiesSettings())
 EXTRA_SOP_CLASS = "1.2.826.0.1.3680043.8.498.77"
 
 
@@ -81,8 +82,7 @@ def running(home: Path, **changes: Any) -> Iterator[Node]:
             **changes,
         },
     )
-    record = partial(record_arrival, settings=StudiesSettings())
-    receiver = start(settings, home=home, database=database, record=record, **passed_on)
+    receiver = start(settings, home=home, database=database, record=RECORD, **passed_on)
     try:
         yield Node(home, database, receiver)
     finally:

@@ -98,14 +98,13 @@ def test_a_full_disk_gives_a700_and_leaves_nothing_visible_and_the_next_object_i
 
 @pytest.mark.parametrize("table", ["study", "instance", "story"])
 def test_a_database_that_fails_gives_a700_and_no_row_and_the_clean_up_takes_the_file(node: Node, table: str) -> None:
-    def broken(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if statement.startswith(f"INSERT INTO {table} "):
-            raise sa.exc.OperationalError("MARKER", {}, Exception("disk I/O error"))
-
-    event.listen(node.database, "before_cursor_execute", broken)
+    with node.database.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'MARKER'); END")
     (answer,) = send(node.port, radiograph())
-    event.remove(node.database, "before_cursor_execute", broken)
+    with node.database.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER broken")
     assert answer.Status == 0xA700
+    assert "MARKER" not in answer.ErrorComment
     assert node.instances() == []
     assert len(node.files()) == 1
     assert clean_store(node.database, node.home, older_than_utc=node.files()[0].stat().st_mtime + 1) == (0, 1)
