@@ -24,7 +24,7 @@ demo: $(STAMP)  ## the main job on a real radiograph; results in demo-out/
 	$(BIN)/dicom-node demo --out demo-out
 
 test: $(STAMP)  ## everything: unit, contract, integration against Orthanc, DCMTK and Postgres on loopback
-	$(BIN)/python -m pytest -m "not gpu and not faults"
+	$(BIN)/python -m pytest -m "not gpu and not faults" -n 2 --dist loadfile --durations=15
 
 test-kill: $(STAMP)  ## the long form of the kill test: 40 studies, 20 kills
 	$(BIN)/python -m pytest -m faults tests/integration

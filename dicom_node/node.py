@@ -74,7 +74,6 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
     from dicom_node.stages.commitment import admission, disk_watch, services
     from dicom_node.stages.messages import listening
     from dicom_node.stages.stow import stow_door
-    from dicom_node.studies.files import clean_store
 
     stop = stop_on_signal()
     database = prepare(home, settings)
@@ -82,9 +81,6 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
     adopted = adopt_unrecorded(database, home.path, record)
     if adopted:
         log.event("store.adopted", count=adopted)
-    cleaned = clean_store(database, home.path, older_than_utc=time.time() - LEFTOVER_SECONDS)
-    if cleaned.orphans:
-        log.event("store.unclaimed", count=cleaned.orphans)
     admit = admission(disk_watch(home, settings))
     receiver = scp.start(
         settings.reception,
@@ -96,6 +92,10 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
         side_doors=answers_ae.side_doors(settings, database),
     )
     beat(home, "receive")
+    # beside the open door: of a large store it takes minutes. What is younger than LEFTOVER_SECONDS it leaves alone
+    threading.Thread(
+        target=_clean_store, args=(database, home, time.time() - LEFTOVER_SECONDS), name="clean-up", daemon=True
+    ).start()
     try:
         with (
             listening(home, settings, database),
@@ -105,6 +105,19 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
             until_told_to_stop(home, "receive", stop)
     finally:
         receiver.stop()
+
+
+def _clean_store(database: sa.Engine, home: Home, older_than_utc: float) -> None:
+    """Take what belongs to nobody out of the store, and say so; a clean-up that fails is made at the next start."""
+    from dicom_node.studies.files import clean_store
+
+    try:
+        cleaned = clean_store(database, home.path, older_than_utc=older_than_utc)
+    except (OSError, sa.exc.SQLAlchemyError) as error:
+        log.event("timer.failed", kind="clean-up", error=type(error).__name__)
+        return
+    if cleaned.orphans:
+        log.event("store.unclaimed", count=cleaned.orphans)
 
 
 def run_work(home: Home, settings: NodeSettings) -> None:

@@ -147,7 +147,8 @@ _FILE = """\
 # Settings of this node. Research use only: results are not for diagnosis.
 # After a change:  dicom-node check --home <this folder>   and start the node again.
 # Every setting, with its default and meaning: docs/reference/settings.md
-# Not in this file, each a few lines: encryption, asking the archive, HL7 in, DICOMweb, several machines: docs/how-to
+# Not in this file, each a few lines: encryption, asking the archive, HL7 in, DICOMweb, several machines, answers of
+# radiologists (docs/how-to/answer-from-the-viewer.md): docs/how-to
 
 site:
   # Results carry this zone where the images name none. A name (Europe/Berlin) or an offset (+05:30).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from dicom_node.commands.certificate_lines import Told
@@ -24,6 +25,13 @@ def login_lines(settings: NodeSettings) -> Iterator[Told]:
     try:
         Oidc(web.oidc, "", b"").look()
     except LoginRefused as error:
-        yield Told("FAIL", "pages", f"web.oidc: {error}")
+        yield Told("FAIL", "pages", f"web.oidc at {web.oidc.issuer}: {_for_it(error)}")
     else:
         yield Told("ok", "pages", "the login of web.oidc answers, and its keys can be read")
+
+
+def _for_it(error: LoginRefused) -> str:
+    """Return what people at the login are told, without sending IT to IT, and what is behind it."""
+    text = re.sub(r" Please (try again, or )?tell IT\.$", "", str(error))
+    cause = str(error.__cause__ or "").partition("\n")[0]
+    return f"{text} ({cause})" if cause else text

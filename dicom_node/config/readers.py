@@ -17,7 +17,7 @@ def readers_taken_twice(data: Mapping[str, Any]) -> Iterator[Mistake]:
         for kind, value, at in _identities(reader):
             first = known.setdefault((kind, value), index)
             if first != index:
-                text = f'"{value}" is also of readers[{first}]: what comes under it would count for neither; leave it to one..'
+                text = f'"{value}" is also of readers[{first}]: what comes under it would count for neither; leave it to one.'
                 yield Mistake(("readers", index, *at), text)
 
 

@@ -48,6 +48,7 @@ class ResultMessage:
     said_utc: float
     interpreters: tuple[Person, ...] = ()  # OBR-32
     lines: tuple[ResultLine, ...] = ()
+    patients: tuple[Phi, ...] = ()  # PID-3.1
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,4 @@ class ReportText:
     status: str  # F | C
     said_utc: float
     text: Phi
+    patients: tuple[Phi, ...] = ()  # PID-3.1

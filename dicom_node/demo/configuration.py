@@ -7,6 +7,8 @@ from pathlib import Path
 from dicom_node.demo.peers import LOOPBACK, PACS_AE
 
 NODE_AE = "AINODE"
+ACCEPT_AE = "AINODE_ACCEPT"
+WORKSTATION_AE = "DEMOWS"
 
 _TEMPLATE = """\
 # Written by `dicom-node demo`: everything on loopback, every output switched on.
@@ -56,6 +58,18 @@ destinations:
     outputs: [oru_message]
     allow_unvalidated: true
 
+readers:
+  - {{name: Demo^Radiologist, role: radiologist, ae_titles: [{workstation_ae}]}}
+
+feedback:
+  answer_ae:
+    accept: {accept_ae}
+    callers:
+      - {{ae_title: {workstation_ae}, host: {host}}}
+    settle_seconds: 1
+    two_answers_seconds: 1      # the default is 60: so long it takes to find out a machine that accepts and rejects
+    early_seconds: 0            # the default is 3: nobody reads faster
+
 web:
   host: {host}
   port: {web_port}
@@ -68,6 +82,8 @@ def write_configuration(home: Path, *, dicom_port: int, web_port: int, pacs_port
     text = _TEMPLATE.format(
         host=LOOPBACK,
         node_ae=NODE_AE,
+        accept_ae=ACCEPT_AE,
+        workstation_ae=WORKSTATION_AE,
         pacs_ae=PACS_AE,
         dicom_port=dicom_port,
         web_port=web_port,

@@ -92,7 +92,7 @@ class OrthancPacs:
         """Start it. ``more`` is added to its configuration."""
         self.dicom_port = dicom_port
         self._http = httpx.Client(base_url=f"http://{LOOPBACK}:{http_port}", timeout=30)
-        self._node_ae = node_ae
+        self._node_ae, self._node_port = node_ae, node_port
         folder = work / "orthanc"
         folder.mkdir(parents=True)
         config = {
@@ -121,6 +121,16 @@ class OrthancPacs:
         answer = self._http.post("/modalities/node/store", json=body)
         if answer.status_code != 200:
             raise PeerError(f"Orthanc could not forward the study to {self._node_ae}: HTTP {answer.status_code}")
+
+    def send_to(self, dataset: Dataset, calling: str, called: str) -> None:
+        """Send one object to the node under another AE title, as "send to" in a viewer does."""
+        modality = {"AET": called, "Host": LOOPBACK, "Port": self._node_port}
+        found = self._http.post("/tools/lookup", content=str(dataset.SOPInstanceUID)).json()
+        body = {"Resources": [item["ID"] for item in found if item["Type"] == "Instance"], "LocalAet": calling, "Synchronous": True}
+        self._http.put(f"/modalities/{called}", json=modality)
+        answer = self._http.post(f"/modalities/{called}/store", json=body)
+        if answer.status_code != 200:
+            raise PeerError(f"Orthanc could not send the object to {called}: HTTP {answer.status_code}")
 
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
         """Call its REST interface."""
@@ -165,6 +175,10 @@ class PlainPacs:
     def forward(self, study_uid: str) -> None:
         """Send one study on to the node by C-STORE."""
         send(self.fetch(study_uid), self._node[1], self._node[0], PACS_AE)
+
+    def send_to(self, dataset: Dataset, calling: str, called: str) -> None:
+        """Send one object to the node under another AE title, as "send to" in a viewer does."""
+        send([dataset], self._node[1], called, calling)
 
     def fetch(self, study_uid: str) -> list[Dataset]:
         """Return every object that was received of a study."""

@@ -22,11 +22,7 @@ def write_answers(
     folder.mkdir(parents=True)
     files: list[tuple[Path, Dataset]] = []
     for number, dataset in enumerate(sorted(back, key=lambda d: int(d.SeriesNumber)), start=1):
-        file = folder / f"{number}-{_slug(str(dataset.get('SeriesDescription', 'object')))}.dcm"
-        dcmwrite(file, dataset, enforce_file_format=True)
-        files.append((file, dataset))
-        if dataset.Modality == "SR":
-            file.with_suffix(".txt").write_text(_report_text(file, dataset), encoding="utf-8")
+        files.append((write_object(folder, number, dataset), dataset))
         if dataset.Modality == "OT":
             picture = Image.fromarray(dataset.pixel_array)
             picture.save(folder / "overlay.png")
@@ -42,6 +38,15 @@ def write_answers(
             (folder / "oru.txt").write_bytes(source.read_bytes().replace(b"\r", b"\n"))
     (folder / "story.json").write_text(json.dumps(story, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
     return files
+
+
+def write_object(folder: Path, number: int, dataset: Dataset) -> Path:
+    """Write an object, a report as text beside it; return the object's file."""
+    file = folder / f"{number}-{_slug(str(dataset.get('SeriesDescription', 'object')))}.dcm"
+    dcmwrite(file, dataset, enforce_file_format=True)
+    if dataset.Modality == "SR":
+        file.with_suffix(".txt").write_text(_report_text(file, dataset), encoding="utf-8")
+    return file
 
 
 def _report_text(file: Path, dataset: Dataset) -> str:

@@ -22,8 +22,9 @@ from dicom_node.core.errors import PeerError, UsageError
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.demo import peers
-from dicom_node.demo.configuration import NODE_AE, write_configuration
-from dicom_node.demo.present import write_answers
+from dicom_node.demo.answer import accept
+from dicom_node.demo.configuration import ACCEPT_AE, NODE_AE, write_configuration
+from dicom_node.demo.present import write_answers, write_object
 from dicom_node.home import Home
 from dicom_node.node import database_url
 from dicom_node.store.connect import open_database, reading
@@ -96,6 +97,7 @@ def run_demo(out: Path) -> int:
         database = open_database(database_url(home, settings))
         stack.callback(database.dispose)
         lines = []
+        overlays: list[tuple[Path, Dataset]] = []
         for name, dataset in sample_studies():
             uid = str(dataset.StudyInstanceUID)
             say(f"{name}: stored in the PACS, forwarded to the node")
@@ -107,6 +109,14 @@ def run_demo(out: Path) -> int:
             files = write_answers(out, _folder_name(name), story, home.results, back)
             lines.append(_line(name, story, files, sent, settings.studies.quiet_seconds))
             say(f"  {_told(lines[-1])}")
+            overlays += [(file.parent, d) for file, d in files if d.Modality == "OT"]
+        if overlays:
+            folder, overlay = overlays[0]
+            say(f'a radiologist answers the first one: "send to" {ACCEPT_AE} in the viewer')
+            told, report = accept(pacs, database, home.path, study_key(str(overlay.StudyInstanceUID)), overlay)
+            write_object(folder, 1 + len(list(folder.glob("*.dcm"))), report)
+            say(f"  dicom-node verdicts: {told}")
+            say(f"  In the PACS: {report.SeriesDescription}")
         received = sorted(hl7_folder.iterdir())
         say(f"HL7 receiver got {len(received)} message(s)")
         (out / "summary.json").write_text(json.dumps(lines, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

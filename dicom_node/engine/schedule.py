@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import log
@@ -18,6 +19,9 @@ _SHORTEST_SECONDS = 0.02
 #: How often the wall clock is compared with the one that never steps, and a difference that is a step and not its correction.
 _WATCH_SECONDS = 1.0
 _STEP_SECONDS = 2.0
+
+#: Calls under way at once: more than there are timers in all but the largest nodes. Threads are made as they are needed.
+_MOST_AT_ONCE = 40
 
 Value = TypeVar("Value")
 
@@ -30,7 +34,8 @@ class Timers:
 
     def __init__(self, allowed: Callable[[], bool] = lambda: True) -> None:
         self._allowed = allowed
-        self._scheduler = BackgroundScheduler(timezone="UTC")
+        # a few archives that do not answer must not hold up what has nothing to do with them
+        self._scheduler = BackgroundScheduler(timezone="UTC", executors={"default": ThreadPoolExecutor(_MOST_AT_ONCE)})
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._watch_clock, name="clock", daemon=True)
 

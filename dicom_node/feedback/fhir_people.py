@@ -52,6 +52,22 @@ def verifiers(resource: Json, provenances: Iterable[Json]) -> tuple[Someone, ...
     return tuple(dict.fromkeys(found))
 
 
+def subject_of(resource: Json) -> tuple[str, tuple[str, ...]]:
+    """Return the patient that a resource is about: ``Patient/…`` (empty: no such reference), and the numbers that stand there."""
+    subject = resource.get("for" if resource.get("resourceType") == "Task" else "subject")
+    if not isinstance(subject, dict):
+        return "", ()
+    name = "/".join(str(subject.get("reference") or "").partition("/_history")[0].split("/")[-2:])
+    return name if name.startswith("Patient/") else "", numbers_of_patient({"identifier": [subject.get("identifier")]})
+
+
+def numbers_of_patient(patient: Json) -> tuple[str, ...]:
+    """Return the values of a Patient's identifiers."""
+    found = patient.get("identifier")
+    identifiers = found if isinstance(found, list) else []
+    return tuple(str(one["value"]) for one in identifiers if isinstance(one, dict) and one.get("value"))
+
+
 def _someone(reference: Json, resource: Json) -> Someone | None:
     text, name = str(reference.get("reference") or ""), str(reference.get("display") or "")
     if text.startswith("#"):

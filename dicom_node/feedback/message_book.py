@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from dicom_node.core.feedback import Channel, Claim, Statement, Verdict
 from dicom_node.feedback import repository
 from dicom_node.feedback.readers import identify
+from dicom_node.feedback.recording import is_label
 from dicom_node.feedback.standing import standing
 from dicom_node.feedback.step import Desk, Recorded, record
+from dicom_node.feedback.words import NOTHING_TO_WITHDRAW
 from dicom_node.store.tables import answer_message
 
 _WORDS = {"read": 3, "quarantined": 2, "unclear": 1, "nothing": 0}
 REPEATED = "It says again what this person has said before."
-NOTHING_TO_WITHDRAW = "The result was taken back at the sender, which is no opinion; there was no answer to withdraw."
 
 
 def source_of(desk: Desk, channel: Channel, name: str) -> str:
@@ -94,4 +95,5 @@ def _says(row: sa.Row[tuple[object, ...]], one: Statement) -> bool:
     """Say whether a row is the same word: the same verdict on the finding, or the whole result accepted with all its findings."""
     if row.finding != one.finding:
         return bool(row.verdict == one.verdict == Verdict.ACCEPTED)
-    return bool(row.verdict == one.verdict and row.label_after == one.label_after and row.assessment == one.assessment)
+    label = one.label_after if is_label(one.label_after) else ""  # as the row has it
+    return bool(row.verdict == one.verdict and row.label_after == label and row.assessment == one.assessment)

@@ -68,10 +68,12 @@ def _is(reader: ReaderSettings, kind: str, identity: str) -> bool:
     if kind == "fhir":
         return identity.partition("/_history/")[0] in reader.fhir_references
     if kind == "dicom":
-        return person_name(identity) in {person_name(name) for name in (reader.name, *reader.dicom_names)}
+        name = person_name(identity)
+        return bool(name) and name in {person_name(one) for one in (reader.name, *reader.dicom_names)}
     return False
 
 
 def person_name(text: str) -> str:
-    """Return a DICOM person name (PS3.5, 6.2.1) as it is compared: its alphabetic group, without trailing delimiters."""
-    return "^".join(plain(part) for part in text.partition("=")[0].split("^")).rstrip("^")
+    """Return a DICOM person name (PS3.5, 6.2.1) as it is compared: its first group that is filled, without trailing delimiters."""
+    groups = ("^".join(plain(part) for part in group.split("^")).rstrip("^") for group in text.split("="))
+    return next((group for group in groups if group.strip("^")), "")

@@ -20,7 +20,15 @@ from dicom_node.feedback.readers import Reader
 #: Worklists whose cases are answered under a context of their own: the kind of the task is the context.
 CONTEXTS_OF_TASKS = (Context.GOLDEN_CASE, Context.RANDOM_AUDIT)
 _LABELS = ("present", "absent", "unsure")
-_CODE = re.compile(r"[A-Za-z0-9._:/+-]{1,64}\^[A-Za-z0-9._:/+-]{1,64}")
+#: Codes as their schemes make them (PS3.16, table 8-1). Any other "code" may be a patient's number: the log is never erased.
+_CODES = {
+    "SCT": re.compile(r"[1-9]\d{5,17}"),
+    "SRT": re.compile(r"[A-Z]\d?-[0-9A-F]{4,6}"),
+    "LN": re.compile(r"(LA)?\d{1,6}-\d"),
+    "DCM": re.compile(r"\d{6}"),
+    "RADLEX": re.compile(r"RID\d{1,6}"),
+    **dict.fromkeys(("I10", "I10C", "I11"), re.compile(r"[A-Z0-9]{2,4}(\.[A-Z0-9]{1,4})?")),
+}
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,9 @@ def columns_of(claim: Claim, statement: Statement, reader: Reader, result: Resul
 
 
 def is_label(text: str) -> bool:
-    """Say whether a label may stand in the log: a word of the list, or a code^scheme, which has no room for a sentence."""
-    return text in _LABELS or _CODE.fullmatch(text) is not None
+    """Say whether a label may stand in the log: a word of the list, or a code^scheme of a scheme whose codes name no person."""
+    value, _, scheme = text.partition("^")
+    return text in _LABELS or (scheme in _CODES and _CODES[scheme].fullmatch(value) is not None)
 
 
 def private_part(claim: Claim, finding: str | None, *, first: bool, run_key: str = "") -> dict[str, Any]:

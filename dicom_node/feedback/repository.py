@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.feedback import tells_of_answer
-from dicom_node.core.identifiers import plain
+from dicom_node.core.identifiers import accession_token, plain
 from dicom_node.core.phi import Phi
 from dicom_node.store.tables import artifact, instance, result_number, run, study, verdict, verdict_private
 
@@ -116,9 +115,12 @@ def runs_of_accession(connection: sa.Connection, accession_number: Phi | str) ->
     number = str.__str__(accession_number).strip()
     if not number:
         return []
-    # the text is searched first, so that only few rows are read
-    holds = sa.cast(instance.c.facts, sa.Text).contains(json.dumps(number)[1:-1], autoescape=True)
-    query = sa.select(instance.c.study_key, instance.c.facts).where(holds, instance.c.state == "current")
+    # results are written down by a hash of each of their numbers: to search the objects themselves takes seconds in a large node
+    named = sa.select(run.c.study_key).join(result_number, result_number.c.run_key == run.c.run_key)
+    studies = list(connection.execute(named.where(result_number.c.number == accession_token(number)).distinct()).scalars())
+    query = sa.select(instance.c.study_key, instance.c.facts).where(
+        instance.c.study_key.in_(studies), instance.c.state == "current"
+    )
     keys = {row.study_key for row in connection.execute(query) if plain(number) in _accessions(row.facts)}
     return list(connection.execute(sa.select(run).where(run.c.study_key.in_(sorted(keys)), run.c.state.in_(_REPLACES))))
 

@@ -79,20 +79,37 @@ def opened(connection: sa.Connection, run_key: str, study_key: str, reader: str,
 
 def standing(rows: Iterable[Any]) -> dict[str, Standing]:
     """Return what counts of these rows of the log, in order of number, all about one result. Pure."""
-    said: dict[tuple[str, str, str], Any] = {}  # (finding, reader, strength) -> the last opinion
+    by_finding: dict[str, list[Any]] = {}
+    for (finding, _, _), row in _held(rows).items():
+        by_finding.setdefault(finding, []).append(row)
+    return {finding: _standing(opinions) for finding, opinions in by_finding.items()}
+
+
+def can_take_back(rows: Iterable[Any], reader: str, strength: str, finding: str) -> bool:
+    """Say whether a withdrawal by this reader takes anything back: without an answer of theirs it says nothing. Pure."""
+    return any(_is_taken_back(one, reader, strength, finding) for one in _held(rows))
+
+
+_Held = tuple[str, str, str]  # finding, reader, strength
+
+
+def _held(rows: Iterable[Any]) -> dict[_Held, Any]:
+    """Return the opinions that were not taken back: of each reader and finding the last one."""
+    said: dict[_Held, Any] = {}
     for row in rows:
         if row.verdict in OPINIONS:
             said.pop((row.finding, row.reader, row.strength), None)  # the last one said comes last
             said[row.finding, row.reader, row.strength] = row
         elif row.verdict == Verdict.WITHDRAWN:
-            for finding, reader, strength in list(said):
-                theirs = reader == row.reader and row.finding in ("", finding)
-                if theirs and (row.strength == Strength.STRONG or strength == Strength.WEAK):
-                    del said[finding, reader, strength]
-    by_finding: dict[str, list[Any]] = {}
-    for (finding, _, _), row in said.items():
-        by_finding.setdefault(finding, []).append(row)
-    return {finding: _standing(opinions) for finding, opinions in by_finding.items()}
+            for one in [one for one in said if _is_taken_back(one, row.reader, row.strength, row.finding)]:
+                del said[one]
+    return said
+
+
+def _is_taken_back(opinion: _Held, reader: str, strength: str, finding: str) -> bool:
+    about, whose, how_strong = opinion
+    theirs = whose == reader and finding in ("", about)
+    return theirs and (strength == Strength.STRONG or how_strong == Strength.WEAK)
 
 
 def _standing(opinions: list[Any]) -> Standing:

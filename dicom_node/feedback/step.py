@@ -23,8 +23,9 @@ from dicom_node.feedback.readers import Reader, identify
 from dicom_node.feedback.recording import Result
 from dicom_node.feedback.result import result_of
 from dicom_node.feedback.settings import FeedbackSettings, ReaderSettings
+from dicom_node.feedback.standing import can_take_back
 from dicom_node.feedback.tasks import close_tasks, open_kinds
-from dicom_node.feedback.words import PROBLEMS, sentence
+from dicom_node.feedback.words import NOTHING_TO_WITHDRAW, PROBLEMS, sentence
 from dicom_node.home import Home
 from dicom_node.store.story import read_story, tell
 
@@ -118,7 +119,10 @@ def _add_rows(connection: sa.Connection, claim: Claim, result: Result, desk: Des
     answered = any(row.reader == reader.pseudonym and row.verdict in OPINIONS for row in earlier)
     context = recording.context_of(claim, reader, () if answered else open_kinds(connection, result.run_key, reader.pseudonym))
     added: list[dict[str, Any]] = []
-    for statement in claim.statements:
+    told = [one for one in claim.statements if not _takes_back_nothing(one, earlier, reader)]
+    if not told:
+        return Recorded("nothing", NOTHING_TO_WITHDRAW, result.run_key, result.study_key)
+    for statement in told:
         columns = recording.columns_of(claim, statement, reader, result, context)
         columns["source"] = _source(claim, statement, desk)
         columns["supersedes"] = _corrects(earlier, reader, statement)
@@ -169,6 +173,13 @@ def _add_row(connection: sa.Connection, columns: dict[str, Any], private: dict[s
         return None
     repository.insert_private(connection, feedback_id, columns["study_key"], salt, private)
     return row
+
+
+def _takes_back_nothing(statement: Statement, earlier: list[Any], reader: Reader) -> bool:
+    """Say whether a statement withdraws what its reader never said, or has taken back already: no opinion about anything."""
+    if statement.verdict is not Verdict.WITHDRAWN:
+        return False
+    return not can_take_back(earlier, reader.pseudonym, reader.strength, statement.finding)
 
 
 def _corrects(earlier: list[Any], reader: Reader, statement: Statement) -> str:

@@ -14,6 +14,9 @@ PROBLEMS = {
     "superseded": ("unclear", "It is about a result that a newer one has replaced; it does not count."),
     "withdrawn": ("unclear", "It is about a result that was withdrawn; it does not count."),
 }
+#: The message names a patient whose study this is not.
+ANOTHER_PATIENT = "It names another patient than the study of the result; it does not count."
+NOTHING_TO_WITHDRAW = "It takes something back, which is no opinion; there was no answer that it could withdraw."
 CHANNELS = {
     Channel.ANSWER_AE: "sent to an answer AE title",
     Channel.KEY_OBJECTS: "by key objects",

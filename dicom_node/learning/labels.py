@@ -58,6 +58,7 @@ class Read:
     ai_shown: bool = True
     reference_standard: ReferenceStandard = ReferenceStandard.NONE
     reference_positive: bool | None = None
+    of_whole: bool = False  # the answer was to the whole result
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,17 @@ def standing_reads(rows: Iterable[Read]) -> list[Read]:
         if row.verdict is Verdict.WITHDRAWN:
             held.clear()
             continue
-        if row.verdict in OPINIONS:
+        if row.verdict in OPINIONS and not _adds_nothing(row, held.get(row.context)):
             held[row.context] = replace(row, reference_positive=None)
         if row.reference_positive is not None:
             held[row.reference_standard] = replace(row, value=None)
     return sorted((row for held in latest.values() for row in held.values()), key=lambda row: row.number)
+
+
+def _adds_nothing(row: Read, held: Read | None) -> bool:
+    """Say whether somebody who has accepted the finding now accepts the whole of several: that unsays nothing."""
+    accepts_whole = row.of_whole and row.value is None and row.verdict is Verdict.ACCEPTED
+    return accepts_whole and held is not None and held.verdict is Verdict.ACCEPTED
 
 
 def aggregate(rows: Iterable[Read]) -> tuple[list[Label], dict[tuple[str, str], ReaderWeight]]:

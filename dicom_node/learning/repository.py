@@ -25,7 +25,8 @@ def standing() -> sa.ColumnElement[bool]:
     """Return the condition that a run's result stands: analysed, replaced by none, about the study as it is now."""
     revision = run.c.request["study_revision"].as_integer()
     as_then = sa.exists().where(study.c.study_key == run.c.study_key, sa.or_(revision.is_(None), revision == study.c.revision))
-    return sa.and_(run.c.state == "analysed", ~_replaced(), as_then.correlate(run))
+    # coalesce: nearly every run is analysed, and SQLite would go by the index of states where a study or run is asked for
+    return sa.and_(sa.func.coalesce(run.c.state, "") == "analysed", ~_replaced(), as_then.correlate(run))
 
 
 def _replaced() -> sa.ColumnElement[bool]:
@@ -180,6 +181,8 @@ def _reads_of(row: Any, golden: dict[tuple[str, str], float]) -> Iterator[Read]:
         reference = None
         if not (said is Verdict.ACCEPTED and row.label_before == "negative"):
             value = None
+    if not row.finding and said is Verdict.WITHDRAWN:
+        assessed = (*assessed, *(row.summary or {}).get("not_assessed", ()))  # a reader may have said something of these as well
     for finding in (row.finding,) if row.finding else assessed:
         yield Read(
             number=row.number,
@@ -195,6 +198,7 @@ def _reads_of(row: Any, golden: dict[tuple[str, str], float]) -> Iterator[Read]:
             ai_shown=bool(row.ai_shown),
             reference_standard=ReferenceStandard(row.reference_standard),
             reference_positive=reference,
+            of_whole=not row.finding,
         )
 
 

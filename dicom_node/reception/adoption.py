@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,11 @@ import sqlalchemy as sa
 from pydicom.filereader import read_file_meta_info
 
 from dicom_node import log
-from dicom_node.core.errors import StudyError
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.study import Instance
 from dicom_node.imaging.header import read_instance
 from dicom_node.reception.group_commit import UNSYNCED_SECONDS
-from dicom_node.reception.intake import Record
+from dicom_node.reception.intake import Record, is_referred_to
 from dicom_node.reception.object_file import name_of
 from dicom_node.store.connect import reading
 from dicom_node.store.tables import instance
@@ -47,7 +47,9 @@ def adopt_unrecorded(database: sa.Engine, home: Path, record: Record) -> int:
     for path in _unrecorded(database, root, newest):
         try:
             adopted += _adopt(database, root, path, record)
-        except (StudyError, OSError) as error:
+        except sa.exc.SQLAlchemyError:
+            raise  # this passes, and the row is owed
+        except Exception as error:  # broad on purpose: one odd file must not keep the port closed at every start
             log.event("store.not_adopted", error=type(error).__name__)  # the clean-up puts it aside, where it is counted
     return adopted
 
@@ -59,16 +61,17 @@ def _unrecorded(database: sa.Engine, root: Path, newest: float) -> Iterator[Path
         if not shard.is_dir() or len(shard.name) != 2:  # unfinished objects, and what came beside the images, lie elsewhere
             continue
         for folder in shard.iterdir():
-            if not folder.is_dir() or folder.stat().st_mtime < newest - WINDOW_SECONDS:
-                continue
-            prefix = f"{shard.name}/{folder.name}/"
-            with reading(database) as connection:
-                query = sa.select(instance.c.storage_key).where(instance.c.storage_key.startswith(prefix, autoescape=True))
-                known = set(connection.execute(query).scalars())
-            for entry in os.scandir(folder):
-                at = entry.stat().st_mtime
-                if f"{prefix}{entry.name}" not in known and abs(at - newest) <= WINDOW_SECONDS:
-                    found.append((at, Path(entry.path)))
+            with suppress(FileNotFoundError):  # deleted meanwhile: retention and erasure go on in another process
+                if not folder.is_dir() or folder.stat().st_mtime < newest - WINDOW_SECONDS:
+                    continue
+                prefix = f"{shard.name}/{folder.name}/"
+                with reading(database) as connection:  # by the study: for the keys of files there is no index
+                    query = sa.select(instance.c.storage_key).where(instance.c.study_key == folder.name)
+                    known = set(connection.execute(query).scalars())
+                for entry in os.scandir(folder):
+                    at = entry.stat().st_mtime
+                    if f"{prefix}{entry.name}" not in known and abs(at - newest) <= WINDOW_SECONDS:
+                        found.append((at, Path(entry.path)))
     yield from (path for _, path in sorted(found))
 
 
@@ -82,6 +85,8 @@ def _adopt(database: sa.Engine, root: Path, path: Path, record: Record) -> bool:
         return False
     stat = path.stat()
     with database.begin() as connection:
+        if is_referred_to(connection, path.parent.name, key):
+            return False  # another process (what an archive sends is taken there) was about to write it
         kept = record(connection, _as_received(whole, path, key), size=stat.st_size, received_utc=stat.st_mtime)
     if not kept:
         path.unlink()

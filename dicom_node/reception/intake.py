@@ -132,7 +132,11 @@ class Intake:
         stored = replace(instance, path=key, digest=part.digest)
         received_utc = self._clock()
         kept = self._rows.write(
-            lambda connection: self._record(connection, stored, size=part.size, received_utc=received_utc),
+            # a node that starts just now may have adopted the file: then its row is there, and is no reason to remove it
+            lambda connection: (
+                self._record(connection, stored, size=part.size, received_utc=received_utc)
+                or is_referred_to(connection, study_key, key)
+            ),
             study_key,
             synced=self._admit is not None,  # of what came beside the images, the file does not tell which association brought it
         )
@@ -154,6 +158,13 @@ class Intake:
         """
         row = {"at_utc": self._clock(), "calling_ae": calling_ae, "called_ae": called_ae, "status": status.code, "text": comment}
         self._rows.write(lambda connection: connection.execute(sa.insert(tables.refused_object).values(row)) and None)
+
+
+def is_referred_to(connection: sa.Connection, study_key: str, key: str) -> bool:
+    """Say whether a row of an image names this file."""
+    c = tables.instance.c
+    query = sa.select(c.instance_id).where(c.study_key == study_key, c.storage_key == key)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def examined(command: Command, part: PartFile) -> Instance:

@@ -27,8 +27,10 @@ from dicom_node.feedback.assessment_codes import table
 from dicom_node.feedback.documents import DOCUMENTS, REPORTS, claims_of
 from dicom_node.feedback.known_objects import KnownObjects
 from dicom_node.feedback.reading import Document, Nothing, Unclear
+from dicom_node.feedback.words import ANOTHER_PATIENT
 from dicom_node.home import Home
 from dicom_node.imaging.element_values import first_text
+from dicom_node.stages.whose_answer import names_another_patient
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
 from dicom_node.studies.arrivals import InstanceState
@@ -131,7 +133,10 @@ class AnswerDocuments:
             return self._settle(row, Outcome("unreadable", "A document that may be an answer is not on the disk any more."))
         try:
             with reading(self._database) as connection:
-                found = claims_of(self._document(connection, row, content))
+                document = self._document(connection, row, content)
+                found = claims_of(document)
+                if isinstance(found, Claim) and names_another_patient(connection, row.study_key, [document.text("PatientID")]):
+                    found = Unclear(ANOTHER_PATIENT, found.targets.run_key)
         except (sa.exc.SQLAlchemyError, OSError):
             raise  # this passes
         except Exception as error:  # broad on purpose: whatever is wrong with it, a person must hear that it could not be read

@@ -18,11 +18,12 @@ from dicom_node.feedback import message_book, repository
 from dicom_node.feedback.channels import hl7
 from dicom_node.feedback.matching import Match, findings_of, match
 from dicom_node.feedback.step import Desk, Recorded, record
-from dicom_node.feedback.words import PROBLEMS
+from dicom_node.feedback.words import ANOTHER_PATIENT, PROBLEMS
 from dicom_node.home import Home
 from dicom_node.orders.messages import own_result
 from dicom_node.orders.reading import read_message
 from dicom_node.results import repository as artifacts
+from dicom_node.stages.whose_answer import names_another_patient
 from dicom_node.store.story import read_story, tell
 
 Told = tuple[ResultMessage | ReportText, ...]
@@ -64,6 +65,11 @@ def _report(connection: sa.Connection, report: ReportText, sha256: str, desk: De
     """Keep the radiologist's own report as evidence, where its accession number is of one result; most are of none."""
     if not repository.runs_of_identifier(connection, accession_token(report.accession_number)):
         return None
+    found = match(connection, hl7.targets_of(report))
+    if not found.problem and names_another_patient(connection, found.study_key, report.patients):
+        outcome = Recorded("unclear", ANOTHER_PATIENT, found.run_key, found.study_key)
+        tell_unclear(connection, outcome)
+        return outcome
     outcome = record(connection, hl7.report_claim(report, sha256), desk=desk)
     return outcome if outcome.state == "read" else Recorded("nothing", "A report that belongs to no result, or to several.")
 
@@ -75,6 +81,8 @@ def _result(connection: sa.Connection, message: ResultMessage, sha256: str, desk
     if found.problem:
         state, text = PROBLEMS[found.problem]
         return Recorded(state, text, found.run_key, found.study_key)
+    if names_another_patient(connection, found.study_key, message.patients):
+        return Recorded("unclear", ANOTHER_PATIENT, found.run_key, found.study_key)
     (row,) = repository.run_rows(connection, {found.run_key})
     sent = sent_lines(connection, desk.home.results, found.run_key)
     if not sent:

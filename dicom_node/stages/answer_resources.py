@@ -18,15 +18,16 @@ from dicom_node.core.withdrawal import REPORT
 from dicom_node.feedback import message_book, repository, standing
 from dicom_node.feedback.assessment_codes import table
 from dicom_node.feedback.channels import fhir
-from dicom_node.feedback.fhir_people import people_of
+from dicom_node.feedback.fhir_people import numbers_of_patient, people_of, subject_of
 from dicom_node.feedback.heard import Heard
 from dicom_node.feedback.matching import Match, findings_of, match
 from dicom_node.feedback.readers import identify
 from dicom_node.feedback.step import Desk, Recorded, record
-from dicom_node.feedback.words import PROBLEMS
+from dicom_node.feedback.words import ANOTHER_PATIENT, PROBLEMS
 from dicom_node.results import repository as artifacts
 from dicom_node.results.fhir_elements import full_url
 from dicom_node.stages.answer_messages import tell_unclear
+from dicom_node.stages.whose_answer import names_another_patient
 
 Json = dict[str, Any]
 #: Gives the resource behind a reference (``DiagnosticReport/17``), ``None`` where it cannot be had.
@@ -34,6 +35,8 @@ Resolve = Callable[[str], Json | None]
 
 _RESULTS = ("DiagnosticReport", "Observation")
 UNREADABLE = "A resource about a result cannot be read: it is not as FHIR R4 has it."
+#: No resource of the standard comes near it; a few hundred exhaust the interpreter.
+_DEEPEST = 60
 NOT_FOUND = "A task answers a resource that is not known here; nothing is guessed."
 
 
@@ -47,6 +50,8 @@ def take(
     vouched
         Whether the server may be believed who its people are: it was authenticated, or has authenticated itself.
     """
+    done = [_left_out(connection, one, desk) for one in resources if not _is_text(one)]
+    resources = [one for one in resources if _is_text(one)]
     here = {f"{one.get('resourceType')}/{one.get('id')}": one for one in resources if one.get("id")}
 
     def found(reference: str) -> Json | None:
@@ -54,13 +59,12 @@ def take(
         return here.get(name) or resolve(name)
 
     provenances = [one for one in resources if one.get("resourceType") == "Provenance"]
-    done: list[Recorded] = []
     results: dict[str, tuple[Match, list[Json]]] = {}
     for resource in resources:
         with _each(connection, resource, desk, done):
             kind = resource.get("resourceType")
             if kind in _RESULTS:
-                _sort(connection, resource, provenances, desk, results, done)
+                _sort(connection, resource, provenances, desk, results, done, found)
             elif kind == "Task":
                 done += _task(connection, resource, desk, vouched, found)
             elif kind == "AuditEvent":
@@ -69,6 +73,36 @@ def take(
         with _each(connection, about[0], desk, done):
             done.append(_result(connection, matched, about, resources, provenances, desk, vouched))
     return done
+
+
+def _is_text(resource: Json) -> bool:
+    """Say whether a resource can be read and kept at all: not nested without end, no half or refused characters."""
+    if _is_deeper(resource, _DEEPEST):
+        return False
+    try:
+        return b"\\u0000" not in json.dumps(resource, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Say whether lists and objects lie within each other more than so many levels deep."""
+    inside = [value]
+    for _ in range(levels):
+        within = (deeper for one in inside for deeper in (one.values() if isinstance(one, dict) else one))
+        inside = [one for one in within if isinstance(one, dict | list)]
+        if not inside:
+            return False
+    return True
+
+
+def _left_out(connection: sa.Connection, resource: Json, desk: Desk) -> Recorded:
+    """Keep a resource that is no text from taking all others of its server with it; it is shown."""
+    log.event("answer.unreadable", kind="fhir", error="ValueError")
+    name = "|".join(ascii(one)[:64] for one in (resource.get("resourceType"), resource.get("id"))) + "|no text"
+    outcome = Recorded("unclear", UNREADABLE)
+    message_book.keep(connection, Channel.FHIR, message_book.source_of(desk, Channel.FHIR, name), outcome)
+    return outcome
 
 
 @contextlib.contextmanager
@@ -104,6 +138,7 @@ def _sort(
     desk: Desk,
     results: dict[str, tuple[Match, list[Json]]],
     done: list[Recorded],
+    found: Resolve,
 ) -> None:
     """Find out which result a report or Observation is about, and whether it can be an answer at all."""
     targets = fhir.targets_of(resource)
@@ -124,7 +159,21 @@ def _sort(
         state, text = PROBLEMS[matched.problem]
         done.append(_kept(connection, [resource], Recorded(state, text, matched.run_key, matched.study_key), desk))
         return
+    if _of_another_patient(connection, matched, [resource], found):
+        done.append(_kept(connection, [resource], Recorded("unclear", ANOTHER_PATIENT, matched.run_key, matched.study_key), desk))
+        return
     results.setdefault(matched.run_key, (matched, []))[1].append(resource)
+
+
+def _of_another_patient(connection: sa.Connection, matched: Match, resources: Iterable[Json], found: Resolve) -> bool:
+    """Say whether one of these is about somebody else than the study; a Patient that cannot be had is no contradiction."""
+    for one in resources:
+        reference, numbers = subject_of(one)
+        person = found(reference) if reference else None
+        numbers += numbers_of_patient(person) if person is not None else ()
+        if names_another_patient(connection, matched.study_key, numbers):
+            return True
+    return False
 
 
 def _result(
@@ -182,6 +231,9 @@ def _task(connection: sa.Connection, task: Json, desk: Desk, vouched: bool, foun
     if matched.problem:
         state, text = PROBLEMS[matched.problem] if answers else ("nothing", fhir.NO_CODE)
         return [_kept(connection, [task], Recorded(state, text, matched.run_key, matched.study_key), desk)]
+    if answers and _of_another_patient(connection, matched, [task, *([about] if about is not None else [])], found):
+        outcome = Recorded("unclear", ANOTHER_PATIENT, matched.run_key, matched.study_key)
+        return [_kept(connection, [task], outcome, desk)]
     sent = sent_of(connection, desk.home.results, matched.run_key)
     finding = sent.finding_of(about) if about is not None and about["resourceType"] == "Observation" else ""
     if finding is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -18,9 +19,11 @@ from dicom_node.feedback.step import Desk
 from dicom_node.reception.settings import PeerSettings
 from dicom_node.reception.side_door import Ending, SideDoor
 from dicom_node.reception.status import NOTHING_TO_ANSWER, ObjectRefused
-from dicom_node.stages.rooms import Rooms
 from dicom_node.store.connect import reading
 from dicom_node.studies.files import object_path
+
+if TYPE_CHECKING:  # the queues are no matter of reception, and take a third of its start
+    from dicom_node.stages.rooms import Rooms
 
 #: How often waiting answers are looked at.
 JUDGE_SECONDS = 1.0

@@ -7,6 +7,7 @@ meanwhile under the same UIDs are new rows: nothing that was acknowledged is los
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -154,6 +155,7 @@ def finish(database: sa.Engine, home: Home) -> int:
         files = erasure.marked_files(connection)
         runs = [key for key in erasure.erased_runs(connection) if (home.results / key).exists()]
     gone = [one for one in files if _removed(home.path, one[2])]
+    _never_again(home.path, {one[2] for one in gone})
     for key in runs:
         shutil.rmtree(home.results / key, ignore_errors=True)
     if gone or runs:
@@ -254,11 +256,19 @@ def _removed(home: Path, storage_key: str) -> bool:
         path = object_path(home, storage_key)
     except ValueError:
         return False
-    if not _unlinked(path):
-        return False
-    with contextlib.suppress(OSError):  # another object lies in the folder
-        path.parent.rmdir()
-    return True
+    return _unlinked(path)
+
+
+def _never_again(home: Path, storage_keys: Iterable[str]) -> None:
+    """Sync the folders of files that are gone, before their rows go: a power cut would bring files back that nobody knows of."""
+    for folder in {object_path(home, key).parent for key in storage_keys if key}:
+        with contextlib.suppress(OSError):  # it is gone already
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            folder.rmdir()  # unless another object lies in it
 
 
 def _unlinked(path: Path) -> bool:

@@ -17,11 +17,13 @@ import sqlalchemy as sa
 from dicom_node import log
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.delivery import DeliveryState
-from dicom_node.core.errors import NodeError
-from dicom_node.core.fhir_names import OBSERVATION_SYSTEM, REPORT_SYSTEM
+from dicom_node.core.errors import HttpFailure, NodeError
+from dicom_node.core.fhir_names import OBSERVATION_SYSTEM, REPORT_SYSTEM, written_by_us
 from dicom_node.delivery.destinations import fhir_rest
 from dicom_node.delivery.fhir_update import searches
+from dicom_node.feedback.assessment_codes import table
 from dicom_node.feedback.channels import fhir
+from dicom_node.feedback.fhir_people import subject_of
 from dicom_node.feedback.step import Desk
 from dicom_node.home import Home
 from dicom_node.results import repository as artifacts
@@ -157,9 +159,18 @@ class FhirPolling:
         if not resources:
             return 0
         resolved = {name: server.resource(name) for name in _focuses(resources)}  # no request while the database is locked
+        about = [*resources, *(one for one in resolved.values() if one is not None)]
+        resolved |= {name: _patient(server, name) for name in self._patients(about)}
         with self._database.begin() as connection:
             done = take(connection, resources, self._desk, vouched=server.vouches, resolve=resolved.get)
         return sum(len(one.numbers) for one in done)
+
+    def _patients(self, resources: Sequence[Json]) -> set[str]:
+        """Return the patients of what may be an answer: whether they are those of the studies is asked before it counts."""
+        codes = table(self._desk.settings.assessment_codes)
+        mine = (one for one in resources if fhir.targets_of(one) is not None and not written_by_us(one))
+        tasks = (one for one in resources if one.get("resourceType") == "Task" and fhir.answers_a_result(one, codes))
+        return {name for one in (*mine, *tasks) if (name := subject_of(one)[0])}
 
 
 def _focuses(resources: Sequence[Json]) -> set[str]:
@@ -172,6 +183,16 @@ def _focuses(resources: Sequence[Json]) -> set[str]:
             if name.startswith(("DiagnosticReport/", "Observation/")):
                 found.add(name)
     return found
+
+
+def _patient(server: FhirServer, name: str) -> Json | None:
+    """Return a patient; ``None`` where this node may not read patients: then nothing is known against the answer."""
+    try:
+        return server.resource(name)
+    except HttpFailure as error:
+        if error.status in (401, 403):
+            return None
+        raise
 
 
 def _moment(utc: float) -> str:

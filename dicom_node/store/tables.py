@@ -348,6 +348,7 @@ answer_object = sa.Table(
     sa.Column("text", sa.String, nullable=False, default=""),  # what became of it, one sentence without identifiers
     sa.Index("answer_object_state", "state"),
     sa.Index("answer_object_study", "study_key"),
+    sa.Index("answer_object_received", "received_utc"),
     sa.Index("answer_object_association", "association"),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +41,7 @@ class Cleaned(NamedTuple):
 
 
 def clean_store(database: sa.Engine, home: Path, *, older_than_utc: float) -> Cleaned:
-    """Take files that no row names out of the store. Called at start, before the port is opened.
+    """Take files that no row names out of the store. Called at start, beside the open port: what comes now is younger.
 
     A whole file is moved, not removed: when the database is new, restored from an older copy, or simply the wrong one, it is an
     image that was acknowledged.
@@ -53,25 +55,28 @@ def clean_store(database: sa.Engine, home: Path, *, older_than_utc: float) -> Cl
     root = store_folder(home)
     if not root.is_dir():
         return Cleaned(0, 0)
-    for shard in sorted(path for path in root.iterdir() if path.is_dir()):
-        with reading(database) as connection:
-            query = sa.select(tables.instance.c.storage_key).where(
-                tables.instance.c.storage_key.startswith(f"{shard.name}/", autoescape=True)
-            )
-            known = set(connection.execute(query).scalars())
-            answers = sa.select(tables.answer_object.c.storage_key).where(
-                tables.answer_object.c.storage_key.startswith(f"{shard.name}/", autoescape=True)
-            )
-            known |= set(connection.execute(answers).scalars())
-        for path in sorted(shard.rglob("*")):
-            if not path.is_file() or path.relative_to(root).as_posix() in known or path.stat().st_mtime >= older_than_utc:
-                continue
-            if path.suffix == ".part":
-                path.unlink()
-                unfinished += 1
-            else:
-                unclaimed = home.resolve() / "unclaimed" / path.relative_to(root)
-                unclaimed.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(unclaimed)
-                orphans += 1
+    for name, _, files in os.walk(root):
+        folder = Path(name)
+        if not files:
+            continue
+        known = _known(database, folder.name)
+        for path in (folder / file for file in sorted(files)):
+            with suppress(FileNotFoundError):  # deleted meanwhile: retention and erasure go on in another process
+                if path.relative_to(root).as_posix() in known or path.stat().st_mtime >= older_than_utc:
+                    continue
+                if path.suffix == ".part":
+                    path.unlink()
+                    unfinished += 1
+                else:
+                    unclaimed = home.resolve() / "unclaimed" / path.relative_to(root)
+                    unclaimed.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(unclaimed)
+                    orphans += 1
     return Cleaned(unfinished, orphans)
+
+
+def _known(database: sa.Engine, study_key: str) -> set[str]:
+    """Return the keys of a study's files, by the study, whose key its folder has: for keys of files there is no index."""
+    with reading(database) as connection:
+        columns = [(table.c.storage_key, table.c.study_key) for table in (tables.instance, tables.answer_object)]
+        return {key for file, study in columns for key in connection.execute(sa.select(file).where(study == study_key)).scalars()}

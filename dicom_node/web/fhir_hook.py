@@ -104,15 +104,27 @@ def _resources(sent: Any) -> list[Json]:
     return [one for one in inside if one.get("resourceType") not in _ENVELOPES]
 
 
+def read_tokens(token_file: Path) -> list[str]:
+    """Return the tokens of a file: one a line, without empty lines and those that start with #.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read, or is no UTF-8.
+    """
+    lines = [line.strip() for line in token_file.read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def _knows(header: str, token_file: Path) -> bool:
     scheme, _, shown = header.partition(" ")
     try:
-        tokens = [line.strip() for line in token_file.read_text(encoding="utf-8").splitlines()]
+        tokens = read_tokens(token_file)
     except (OSError, ValueError):
         log.event("fhir_hook.rejected", reason="the token file cannot be read", path=str(token_file))
         return False
     given = shown.strip().encode("utf-8", "replace")
-    fits = [hmac.compare_digest(given, token.encode()) for token in tokens if token and not token.startswith("#")]
+    fits = [hmac.compare_digest(given, token.encode()) for token in tokens]
     return scheme.lower() == "bearer" and any(fits)
 
 

@@ -94,7 +94,7 @@ class Gate:
 async def form_of(request: Request) -> FormData:
     """Dependency: the form of a request, if it is not too long."""
     length = request.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > MAX_FORM_BYTES:
+    if not length.isdigit() or int(length) > MAX_FORM_BYTES or "transfer-encoding" in request.headers:  # that outweighs the length
         raise Turned(413, "Too much", "Nothing was recorded: the form is too long. Shorten the comment, or draw fewer regions.")
     return await request.form(max_files=0, max_fields=200)
 

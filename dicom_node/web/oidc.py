@@ -106,10 +106,10 @@ class Oidc:
             It was not this browser that left, the other login refused, or what it says cannot be believed.
         """
         body, _, signature = cookie.partition(".")
-        if not hmac.compare_digest(self._signed(body), signature):
+        if not _same(self._signed(body), signature):
             raise LoginRefused("This browser did not begin the login here, or took too long. Please begin again.")
         way = json.loads(base64.urlsafe_b64decode(body))
-        if way["ends"] < time.time() or not hmac.compare_digest(str(way["state"]), state):
+        if way["ends"] < time.time() or not _same(str(way["state"]), state):
             raise LoginRefused("This login was not begun here, or took too long. Please begin again.")
         if not code:
             raise LoginRefused("The login refused you. Please try again, or tell IT.")
@@ -219,3 +219,8 @@ class Oidc:
 
     def _signed(self, body: str) -> str:
         return hmac.new(self._key, body.encode(), hashlib.sha256).hexdigest()
+
+
+def _same(ours: str, given: str) -> bool:
+    """Compare in constant time, whatever characters were given."""
+    return hmac.compare_digest(ours.encode(), given.encode("utf-8", "replace"))

@@ -18,9 +18,10 @@ _WORDS = {
     "amend": "To amend",
     "mandatory_audit": "Mandatory audit",
     "gray_zone": "Gray zone",
-    "high_confidence_confusion": "High-confidence confusion",
+    "high_confidence_confusion": "Certain, but contradicted",
     "low_consensus": "Another reader",
     "random_audit": "Audit",
+    "chosen_to_learn": "To learn from",
 }
 _BLINDED_WHY = "Read the image first; the result is shown afterwards."
 

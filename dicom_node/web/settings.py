@@ -90,7 +90,9 @@ class WebSettings(BaseModel):
                 f'"{self.host}" can be reached from elsewhere and passwords would go in the clear; add tls, or behind_proxy: true '
                 "where a proxy ends TLS"
             )
-        if not self.public_url.startswith("https://"):
+        if self.public_url.startswith("http://"):
+            raise ValueError(f'public_url "{self.public_url}" is not https, and passwords would go in the clear; write https')
+        if not self.public_url:
             raise ValueError("add public_url, the https address people reach the pages by: other names are turned away")
         return self
 

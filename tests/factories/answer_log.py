@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicom_node.core.feedback import Channel, Claim, ReaderClaim, Statement, Targets, Verdict
-from dicom_node.core.identifiers import derived_uid, short_key
+from dicom_node.core.identifiers import accession_token, derived_uid, short_key
 from dicom_node.feedback.settings import FeedbackSettings, ReaderSettings
 from dicom_node.feedback.step import Desk, Recorded, record
 from dicom_node.home import Home
@@ -99,6 +99,8 @@ class AnswerLog:
                     requested_utc=float(revision),
                 )
             )
+            if accession:
+                connection.execute(sa.insert(tables.result_number).values(number=accession_token(accession), run_key=run_key))
             made = [("secondary_capture", "application/dicom", sop(run_key)), ("oru_message", "x", f"AI{run_key}")]
             made += [("diagnostic_report", "x", f"number of {key} {pipeline}")]  # a later result keeps it
             for role, media_type, identifier in made:

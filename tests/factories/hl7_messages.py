@@ -43,11 +43,19 @@ def imaging_order(
     return message("ORM^O01", pid(patient), f"ORC|{control}|PL1|FI1", *timing, "|".join(obr).rstrip("|"))
 
 
-def report(accession: str, status: str, *, at: str = "20260102030405", section: str = "RAD", code: str = "XCH^Chest^L") -> bytes:
+def report(
+    accession: str,
+    status: str,
+    *,
+    at: str = "20260102030405",
+    section: str = "RAD",
+    code: str = "XCH^Chest^L",
+    patient: str = "P1",
+) -> bytes:
     """Return an ORU^R01 with the RIS' report on an accession number."""
     obr = ["OBR", "1", "PL1", "FI1", code] + [""] * 21
     obr[18], obr[22], obr[24], obr[25] = accession, at, section, status
-    return message("ORU^R01", pid("P1"), "|".join(obr), f"OBX|1|TX|REPORT^Report^L||No pneumothorax.||||||{status}")
+    return message("ORU^R01", pid(patient), "|".join(obr), f"OBX|1|TX|REPORT^Report^L||No pneumothorax.||||||{status}")
 
 
 def lab(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dicom_node.core.codes import GRAD_CAM, Code
 from dicom_node.core.findings import BundleRef, Decision, Finding, Findings, Flag, Picture, PolicyRef, SaliencyMap, Spread, Zone
+from dicom_node.core.identifiers import accession_token
 from dicom_node.core.summary import summary_line
 from dicom_node.feedback.settings import ReaderSettings
 from dicom_node.home import Home
@@ -111,6 +112,7 @@ class Office:
                 )
                 connection.execute(sa.insert(tables.instance).values(**_instance(study, sop_uid, now)))
             connection.execute(sa.insert(tables.run).values(**{**run, **values}))
+            connection.execute(sa.insert(tables.result_number).values(number=accession_token(ACCESSION), run_key=key))
         return key
 
     def verdicts(self) -> list[Any]:

@@ -26,7 +26,7 @@ LONGEST = 15.0
 #: How long a peer that waits for an answer waits, in seconds.
 POLITE = 0.5
 _ALLOWED = re.compile(
-    r"node\.(yaml|sqlite(-wal|-shm)?)|bundles|results|state(/[a-z.0-9]+)?|store(/incoming|/[a-z2-7]{2}(/st_[a-z2-7]{10}(/[0-9a-f]{32}\.dcm)?)?)?"
+    r"node\.(yaml|sqlite(-wal|-shm)?)|bundles|results|state(/[a-z.0-9]+)?|store(/incoming|/[a-z2-7]{2}(/st_[a-z2-7]{10}(/[0-9a-f]{32}-[0-9a-f]{32}\.dcm)?)?)?"
 )
 
 

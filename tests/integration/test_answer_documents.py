@@ -89,7 +89,6 @@ def fresh_clock(answered: Answered) -> Iterator[None]:
 
 POSITIVE = {
     "key objects": ("rejected", "weak", "", lambda a: made.key_objects([a.sc], "113001", "A nipple.")),
-    "key objects, taken away": ("withdrawn", "weak", "", lambda a: made.key_objects([a.sc, a.sr], "113038")),
     "verified report": ("accepted", "strong", "", lambda a: made.edited(a.sr)),
     "corrected report": ("amended", "strong", "abnormal", lambda a: made.with_decision(made.edited(a.sr), "abnormal", "NEG")),
     "finding taken out": ("rejected", "strong", "abnormal", lambda a: made.without_group(made.edited(a.sr), "abnormal")),
@@ -152,6 +151,26 @@ def test_a_report_verified_under_our_own_uid_counts(answered: Answered) -> None:
     assert answered.state(verified) == "read"
     states = [i["state"] for i in answered.node.story(str(answered.source.StudyInstanceUID))["instances"]]
     assert "ours" in states
+
+
+def test_taking_our_objects_away_is_no_verdict_unless_there_is_one_to_take_back(tmp_path: Path) -> None:
+    """KOS 113038 about our objects alone: no row; after an answer of the same reader, the row that withdraws it."""
+    here = Answered(tmp_path, "taken away")
+    first, second = (made.key_objects([here.sc, here.sr], "113038") for _ in range(2))
+    assert here.bring(first) == []
+    assert here.state(first) == "nothing"
+    here.bring(made.key_objects([here.sc], "113001", "A nipple."))
+    (row,) = here.bring(second)
+    assert (row.verdict, row.strength) == ("withdrawn", "weak")
+
+
+@pytest.mark.parametrize("case", ["key objects", "verified report", "verified assessment", "content assessment"])
+def test_a_document_that_names_another_patient_is_no_answer(answered: Answered, case: str) -> None:
+    """It stands under the right study and names our object, and somebody else as the patient: shown, and never recorded."""
+    document = POSITIVE[case][-1](answered)
+    document.PatientID = "SOMEBODY-ELSE"
+    assert answered.bring(document) == []
+    assert answered.state(document) == "unclear"
 
 
 NEGATIVE = {

@@ -209,6 +209,24 @@ def test_a_status_without_a_person_is_nothing_and_a_stranger_is_weak(case: Case)
     assert case.rows()[1:] == [("", "accepted", "strong", "")]
 
 
+@pytest.mark.parametrize("named", ["number", "reference"])
+def test_a_resource_about_another_patient_is_no_answer(case: Case, named: str) -> None:
+    """Our identifiers, signed, and somebody else as the subject: report, Observation and Task are shown, and never recorded."""
+    subject: Json = {"identifier": {"value": "SOMEBODY-ELSE"}}
+    if named == "reference":
+        other = case.post({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": "SOMEBODY-ELSE"}]})
+        subject = {"reference": f"Patient/{other['id']}"}
+    mine = case.post({"resourceType": "Patient", "identifier": [{"system": "urn:x", "value": str(case.dataset.PatientID)}]})
+    case.put(case.report, status="final", resultsInterpreter=[RAO], subject=subject)
+    case.put(case.observation("263654008"), status="final", performer=[RAO], subject=subject)
+    case.post(case.task("completed", "ACCEPT", **{"for": subject}))
+    case.site.poll()
+    assert (case.rows(), case.states()) == ([], ["unclear"] * 3)
+    case.put(case.report, status="final", resultsInterpreter=[RAO], subject={"reference": f"Patient/{mine['id']}"})
+    case.site.poll()
+    assert case.rows() == [("", "accepted", "strong", "")]
+
+
 def test_own_words_beside_our_codes_are_evidence(case: Case) -> None:
     """A final report whose text was rewritten and whose codes were not says nothing that could be relied on."""
     case.put(case.report, status="final", resultsInterpreter=[RAO], conclusion="No active disease.")

@@ -20,7 +20,7 @@ from dicom_node.orders.step import Inbox, take
 from dicom_node.stages.answer_messages import hl7_desk
 from dicom_node.stages.merges import patient_merged
 from dicom_node.store import tables
-from tests.factories.hl7_messages import message, report
+from tests.factories.hl7_messages import merge, message, report
 from tests.integration.in_process import InProcessNode
 from tests.integration.test_safety import chest
 
@@ -146,6 +146,13 @@ def test_corrected_values_amend_and_the_last_word_counts(site: Site) -> None:
     assert site.current()[""].verdict == "accepted"
 
 
+def test_a_code_of_the_house_is_kept_beside_the_log_and_said_once(site: Site) -> None:
+    """It could be anything, a patient's number too: no label; and the same report in another message is no second answer."""
+    for _ in range(2):
+        site.send(site.edited("C", RAO, only="RESULT", RESULT="ZZ0042^Own^LOCAL"))
+    assert site.rows() == [("", "amended", "strong", "")]
+
+
 def test_one_finding_corrected(site: Site) -> None:
     """A probability overwritten with 0 by a person: amended, absent."""
     site.send(site.edited("C", RAO, only="ABNORMAL", ABNORMAL="0"))
@@ -212,9 +219,23 @@ def test_the_accession_number_is_enough_only_where_it_means_one_result(site: Sit
     assert len(site.rows()) == 1
 
 
+def test_our_number_under_another_patient_is_no_answer(site: Site) -> None:
+    """PID-3 names somebody else: neither an answer nor evidence, and shown; a merged number of the same person is theirs."""
+    mine = str(site.dataset.PatientID)
+    swapped = site.edited("F", RAO).replace(f"{mine}^".encode(), b"P-SOMEBODY-ELSE^")
+    assert b"P-SOMEBODY-ELSE" in swapped
+    site.send(swapped)
+    site.send(report(site.accession, "F", patient="P-SOMEBODY-ELSE"))
+    assert (site.rows(), site.states(), site.evidence()) == ([], ["unclear"], [])
+    assert not any("SOMEBODY" in text for text in site.texts())
+    site.send(merge(mine, f"NEW-{mine}"))
+    site.send(site.edited("F", RAO).replace(f"{mine}^".encode(), f"NEW-{mine}^".encode()))
+    assert site.rows() == [("", "accepted", "strong", "")]
+
+
 def test_a_final_report_is_evidence_and_no_answer(site: Site) -> None:
     """Its text is kept, erasable, beside the log; a report on somebody else's accession number is not."""
-    site.send(report(site.accession, "F"))
+    site.send(report(site.accession, "F", patient=str(site.dataset.PatientID)))
     site.send(report(site.accession, "P"))
     site.send(report("NOT-OURS", "F"))
     assert site.rows() == []

@@ -23,7 +23,7 @@ def read(document: Document) -> Claim | Nothing | Unclear | Unmatched:
     if document.partial:
         return Nothing("A report is not finished.")
     theirs = tree(document.dataset)
-    if not document.verified and not has_person_observer(theirs):
+    if not has_person_observer(theirs) and not (document.verified and document.verifying_observer()[0]):
         return Nothing("No person has verified a report, or is named as its observer.")
     named = predecessors(document.dataset)
     ours = _made_from(document, named)

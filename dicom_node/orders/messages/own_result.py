@@ -67,6 +67,7 @@ def result_message(message: Hl7Message, group: list[Segment], number: int, conte
         said_utc=_said(message, obr, context),
         interpreters=_people(obr, 32),
         lines=lines_of(group),
+        patients=_patients(message, obr),
     )
 
 
@@ -89,7 +90,20 @@ def report_text(message: Hl7Message, group: list[Segment], number: int, context:
         return None
     at = _said(message, obr, context)
     status = obr.value(25).upper()
-    return ReportText(message.sender, message.control_id, number, Phi(_accession(group, context)), status, at, Phi(text))
+    whose = _patients(message, obr)
+    return ReportText(message.sender, message.control_id, number, Phi(_accession(group, context)), status, at, Phi(text), whose)
+
+
+def _patients(message: Hl7Message, obr: Segment) -> tuple[Phi, ...]:
+    """Return every number of the patient that a group stands under: a message may bring several patients, one behind the other."""
+    found: tuple[Phi, ...] = ()
+    for segment in message.segments:
+        if segment is obr:
+            break
+        if segment.name == "PID":
+            numbers = [segment.value(3, repetition=one) for one in segment.repetitions(3)]
+            found = tuple(Phi(number) for number in numbers if number)
+    return found
 
 
 def _numbers(obr: Segment) -> tuple[str, ...]:

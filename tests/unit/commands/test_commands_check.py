@@ -12,7 +12,9 @@ import pytest
 
 from dicom_node import cli, log
 from dicom_node.commands import check, schema
+from dicom_node.commands.answer_lines import answer_lines
 from dicom_node.commands.check import Line, Mark
+from dicom_node.config.load import parse_settings
 from dicom_node.home import Home
 from tests.factories.bundles import write_bundle
 
@@ -213,7 +215,45 @@ def test_whose_answers_count_and_whose_do_not_is_said(tmp_path: Path) -> None:
         ("answers of WS9", "AE title of a reader"),
     }
     (tmp_path / "node.yaml").write_text("site: {timezone: UTC}\nreception: {port: 0}\nweb: {port: 0}\n")
-    assert not [line for line in check.check_home(Home(tmp_path)) if line.subject.startswith("answer")]
+    (closed,) = (line for line in check.check_home(Home(tmp_path)) if line.subject.startswith("answer"))
+    assert closed.mark is Mark.NOTE
+    assert "feedback.answer_ae.callers" in closed.text
+
+
+ALL_SEND = """site: {timezone: UTC}
+reception: {peers: [{ae_title: PACS, host: 10.0.0.1}, {ae_title: DX1}]}
+archives: {main: {kind: dimse, ae_title: PACS, host: 10.0.0.1, calling_ae_title: AINODE}}
+readers:
+  - {name: Rao^Asha, role: radiologist, ae_titles: [TITLE], hl7_ids: [4711], fhir_references: [Practitioner/17]}
+feedback: {answer_ae: {callers: [{ae_title: TITLE, host: 10.0.0.1}]}}
+"""
+
+
+@pytest.mark.parametrize(("title", "does"), [("PACS", "is an archive"), ("DX1", "sends images"), ("WS1", "")])
+def test_a_reader_known_by_a_system_that_sends_for_everybody_is_told(title: str, does: str) -> None:
+    """Everybody's answers would count as one radiologist's. And numbers that no way could bring are told."""
+    told = [(line.mark, line.subject, line.text) for line in answer_lines(parse_settings(ALL_SEND.replace("TITLE", title)))]
+    shared = [text for _, subject, text in told if subject == f"answers of {title}"]
+    assert [does in text and "Rao^Asha" in text for text in shared] == ([True] if does else [])
+    assert [subject for mark, subject, _ in told if mark == "note"][-2:] == ["answers by HL7", "answers by FHIR"]
+
+
+def test_a_hook_whose_tokens_cannot_be_read_is_found_before_a_server_calls(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    settings = parse_settings(f"site: {{timezone: UTC}}\nfeedback: {{fhir: {{hook_token_file: {file}}}}}\n")
+
+    def told() -> tuple[str, str]:
+        line = next(line for line in answer_lines(settings) if line.subject == "answers by FHIR")
+        return line.mark, line.text
+
+    assert told()[0] == "FAIL"
+    file.write_text("# none yet\n")
+    assert told() == ("FAIL", f"feedback.fhir.hook_token_file {file} holds no token; write one a line")
+    file.write_bytes(b"\xff\xfe")
+    assert told()[0] == "FAIL"
+    file.write_text("# of the server\nabc\n\n")
+    assert told() == ("ok", "the hook /fhir-hook takes 1 token(s)")
+    assert sum("only a server on this machine" in line.text for line in answer_lines(settings)) == 1
 
 
 def test_the_log_does_not_get_into_the_answer_of_a_command(

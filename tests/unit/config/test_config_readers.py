@@ -31,7 +31,7 @@ _RAO = {"name": "Rao^Asha", "login": "rao", "ae_titles": ["WS1"], "hl7_ids": ["4
 def test_what_two_readers_share_is_a_mistake(other: Any, where: list[tuple[object, ...]]) -> None:
     found = list(readers_taken_twice({"readers": [_RAO, other]}))
     assert [mistake.loc for mistake in found] == [("readers", 1, *path) for path in where]
-    assert all("readers[0]" in mistake.message for mistake in found)
+    assert all("readers[0]" in mistake.message and mistake.message.endswith("to one.") for mistake in found)
 
 
 def test_one_reader_may_say_a_thing_twice() -> None:

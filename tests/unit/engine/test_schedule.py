@@ -93,3 +93,17 @@ def test_a_clock_that_was_set_back_stops_no_timer(monkeypatch: pytest.MonkeyPatc
     Clock.step = -3600.0
     assert called.wait(5)
     timers.stop()
+
+
+def test_calls_that_wait_for_a_silent_peer_hold_up_no_other() -> None:
+    """A node with a dozen archives that do not answer still sends, judges answers and deletes."""
+    timers, release, called = Timers(), threading.Event(), threading.Event()
+    for number in range(12):
+        timers.every(0.05, f"archive {number}", lambda: release.wait(10))
+    timers.every(0.3, "another", called.set)
+    timers.start()
+    try:
+        assert called.wait(3)
+    finally:
+        release.set()
+        timers.stop()

@@ -278,6 +278,11 @@ def test_a_verified_report_with_the_same_values_accepts(result: Result) -> None:
     assert claim.targets.sop_instance_uids == (result.sr.SOPInstanceUID,)
 
 
+def test_verified_by_nobody_is_no_answer(result: Result) -> None:
+    """A system that sets VERIFIED on whatever arrives names no person: silence is no acceptance."""
+    assert isinstance(result.read(made.edited(result.sr, observer="")), Nothing)
+
+
 def test_a_verified_text_report_accepts(result: Result) -> None:
     """Every sentence is left as it was."""
     assert result.claim(made.edited(result.text)).statements == (Statement(ACCEPTED),)

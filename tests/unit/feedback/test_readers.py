@@ -54,6 +54,19 @@ def test_who_fits_two_entries_is_nobody() -> None:
     assert identify(ReaderClaim("dicom", "Li^Wei", authenticated=True), twins, token) == Reader()
 
 
+def test_a_name_without_letters_is_told_by_its_other_groups() -> None:
+    """An empty alphabetic group is nobody's: it fits no other empty one."""
+    sites = (ReaderSettings(name="=山田^太郎", role="radiologist"), ReaderSettings(name="Abe^Shinzo=安倍^晋三", role="radiologist"))
+
+    def reader(name: str) -> Reader:
+        return identify(ReaderClaim("dicom", name, authenticated=True), sites, token)
+
+    assert reader("=山田^太郎=やまだ^たろう").strength is Strength.STRONG
+    for stranger in ("=佐藤^花子", "^^", "==", "^", "=^="):
+        assert reader(stranger).strength is Strength.WEAK, stranger
+        assert not reader(stranger).role
+
+
 def test_only_who_is_vouched_for_is_named() -> None:
     assert identify(ReaderClaim("hl7", "4711", authenticated=True), READERS, token).name == "Rao^Asha^^Dr."
     assert identify(ReaderClaim("hl7", "4711"), READERS, token).name == ""

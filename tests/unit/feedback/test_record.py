@@ -291,3 +291,18 @@ def test_the_words_of_the_story(answers: AnswerLog) -> None:
         "A technologist accepted tuberculosis; rejected abnormal (weak: shown, never a label, on the page).",
         "A radiologist put off the answer to the result (strong, on the page).",
     ]
+
+
+@pytest.mark.parametrize("code", ["233604007^SCT", "LA9633-4^LN", "111000^DCM", "A15.0^I10"])
+def test_a_code_of_a_known_scheme_is_a_label(answers: AnswerLog, code: str) -> None:
+    answers.say(answers.result(), Statement(Verdict.AMENDED, "abnormal", label_after=code))
+    assert [row.label_after for row in answers.rows()] == [code]
+
+
+@pytest.mark.parametrize("code", ["ZZMRN-0042^L", "DOE.JANE^SCT", "1.2.840^DCM", "ZZMRN0042^99HOSP", "0042^SCT", "DOE^99PACSAI"])
+def test_what_could_be_a_number_of_a_patient_never_stands_in_the_log(answers: AnswerLog, code: str) -> None:
+    """A message may call anything a code. The log is never erased: it goes into the part that is."""
+    answers.say(answers.result(), Statement(Verdict.AMENDED, "abnormal", label_after=code))
+    assert [row.label_after for row in answers.rows()] == [""]
+    (content,) = private(answers)
+    assert content["labels_said"] == [["abnormal", code]]

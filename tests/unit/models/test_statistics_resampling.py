@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -168,6 +168,7 @@ def test_the_bootstrap_draws_patients_so_repeated_films_do_not_narrow_the_interv
     assert auc_by_patient(y, s, patients, resamples=2000, seed=21) != once
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_areas_of_all_draws_at_once_are_the_areas_one_by_one(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node.core.study import Instance
+from dicom_node.reception import adoption
 from dicom_node.reception.adoption import WINDOW_SECONDS, adopt_unrecorded
 from dicom_node.reception.group_commit import UNSYNCED_SECONDS, GroupCommit
+from dicom_node.reception.intake import Command, Intake
 from dicom_node.store import tables
 from dicom_node.store.connect import default_url, make_engine, open_database
 from dicom_node.studies.files import clean_store
 from tests.factories.dicom_sender import send
-from tests.factories.received_objects import radiograph
+from tests.factories.query_plans import plans
+from tests.factories.received_objects import encoded, radiograph
 from tests.unit.reception.conftest import RECORD, Node
 
 
@@ -74,6 +79,56 @@ def test_a_file_of_another_time_is_left_to_the_clean_up(node: Node, seconds: flo
     at = path.stat().st_mtime + seconds
     os.utime(path, (at, at))
     assert adopt_unrecorded(node.database, node.home, RECORD) == 0
+
+
+def test_a_file_whose_row_another_process_has_written_meanwhile_stays(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an archive sends is taken in the worker: its file is there a moment before its row."""
+    send(node.port, radiograph(SOPInstanceUID="1.2.3.1"))
+    (path,) = node.files()
+    monkeypatch.setattr(adoption, "_unrecorded", lambda *_: iter([path]))
+    assert adopt_unrecorded(node.database, node.home, RECORD) == 0
+    assert node.files() == [path]
+
+
+def test_a_file_that_was_adopted_before_its_own_row_came_stays(node: Node) -> None:
+    """The other way round: the row is there, so the bytes look like a repetition, but the row is of this very file."""
+    send(node.port, radiograph(SOPInstanceUID="1.2.3.1"))
+    dataset = radiograph(SOPInstanceUID="1.2.3.2")
+
+    def adopted_first(connection: sa.Connection, item: Instance, *, size: int, received_utc: float) -> bool:
+        assert RECORD(connection, item, size=size, received_utc=received_utc)
+        return RECORD(connection, item, size=size, received_utc=received_utc)
+
+    intake = Intake(node.home, node.database, adopted_first)
+    uids = str(dataset.SOPClassUID), "1.2.3.2", str(dataset.SOPClassUID)
+    assert intake.receive(Command(*uids, ExplicitVRLittleEndian, "CT", "AINODE"), encoded(dataset))
+    intake.close()
+    assert node.files() == sorted(node.path(row) for row in node.instances())
+    assert len(node.files()) == 2
+
+
+def test_one_odd_file_does_not_keep_the_port_closed(node: Node) -> None:
+    for number in range(3):
+        send(node.port, radiograph(SOPInstanceUID=f"1.2.3.{number + 1}"))
+    cut(node, 2)
+
+    def record(connection: sa.Connection, item: Instance, *, size: int, received_utc: float) -> bool:
+        if item.sop_instance_uid == "1.2.3.2":
+            raise KeyError("what nobody thought of")
+        return RECORD(connection, item, size=size, received_utc=received_utc)
+
+    assert adopt_unrecorded(node.database, node.home, record) == 1
+
+
+def test_a_start_reads_no_table_of_objects_from_end_to_end(node: Node) -> None:
+    """By the key of a file there is no index: of a million objects that took minutes a folder, with the port closed."""
+    send(node.port, radiograph(SOPInstanceUID="1.2.3.1"))
+    with plans(node.database) as seen:
+        adopt_unrecorded(node.database, node.home, RECORD)
+        clean_store(node.database, node.home, older_than_utc=2e10)
+    assert any("instance_study_state" in line for line in seen)
+    assert [line for line in seen if line.startswith("SCAN") and line != "SCAN instance"] == []
+    assert seen.count("SCAN instance") == 1, "the newest row, from the end"
 
 
 def test_an_empty_database_adopts_nothing(node: Node) -> None:

@@ -212,6 +212,12 @@ def test_long_forms_are_refused(tmp_path: Path) -> None:
     assert browser(office(tmp_path)).post("/login", data={"login": "x" * 1_000_000}).status_code == 413
 
 
+def test_a_form_without_end_is_refused_whatever_length_it_claims(tmp_path: Path) -> None:
+    """Chunks outweigh Content-Length (RFC 9112, 6.3): a form of "10 bytes" could fill the memory."""
+    both = {"Content-Length": "10", "Transfer-Encoding": "chunked", "Content-Type": "application/x-www-form-urlencoded"}
+    assert browser(office(tmp_path)).post("/login", headers=both, content=iter([b"login=xx", b"x" * 1_000_000])).status_code == 413
+
+
 def test_passwords_are_hashed_with_salt_and_cost() -> None:
     """Two hashes of one password differ; only the password fits; what is no hash fits nothing."""
     one, two = passwords.hash_password("correct horse"), passwords.hash_password("correct horse")

@@ -136,6 +136,14 @@ def test_only_the_browser_that_left_comes_back(tmp_path: Path, provider: Provide
     assert browser.get("/login/oidc/back", params={"code": code, "state": state}).status_code == 403
 
 
+def test_odd_characters_are_no_crash(tmp_path: Path, provider: Provider) -> None:
+    browser = TestClient(node(tmp_path, provider).app, base_url="http://127.0.0.1", follow_redirects=False)
+    code, _ = provider.log_in(browser.get("/login/oidc").headers["location"])
+    assert browser.get("/login/oidc/back", params={"code": code, "state": "é"}).status_code == 403
+    odd = {"Cookie": b"ainode-way=abc.\xe9"}
+    assert browser.get("/login/oidc/back", params={"code": code, "state": "x"}, headers=odd).status_code == 403
+
+
 def test_nobody_is_led_elsewhere_after_the_login(tmp_path: Path, provider: Provider) -> None:
     """The wanted page is one of this node."""
     made = node(tmp_path, provider)

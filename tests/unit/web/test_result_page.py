@@ -12,10 +12,12 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from httpx import Response
 
+from dicom_node.core.findings import Abstention, Findings
 from dicom_node.feedback.tasks import open_task
 from dicom_node.store import tables
 from dicom_node.studies import opt_outs
 from dicom_node.web import sessions
+from tests.factories import shown_results
 from tests.factories.shown_results import ACCESSION, NAME, PATIENT, READERS, ROLES, Office, office
 
 
@@ -41,6 +43,20 @@ def send(client: TestClient, key: str, more: str = "", **fields: Any) -> Respons
     """Open the page and send a form."""
     form = {**hidden(client.get(f"/results/{key}{more}")), **fields}
     return client.post(f"/results/{key}/answer", data=form)
+
+
+def test_what_accepting_a_refusal_means_is_said(made: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not analysed is not normal; no map is spoken of where there is none."""
+    refusal = Findings(pipeline="cxr_tb", abstention=Abstention("not_frontal"))
+    monkeypatch.setattr(shown_results, "findings", lambda _uid, _picture: refusal)
+    text = browser(made).get(f"/results/{made.add_result(state='not_analysed')}").text
+    assert "This is not a normal result." in text
+    assert "Reject: it is wrong, this study should have been analysed." in text
+    assert "A map shows" not in text
+    monkeypatch.undo()
+    text = browser(made).get(f"/results/{made.add_result('other')}").text
+    assert "A map shows" in text
+    assert "should have been analysed" not in text
 
 
 def test_the_page_says_whose_it_is_and_what_it_is_worth(made: Office) -> None:

@@ -33,7 +33,7 @@ def mistakes(text: str) -> str:
         (f"host: 0.0.0.0, {PUBLIC}, {TLS}", "nobody would have to log in"),
         (f"host: 0.0.0.0, {PUBLIC}, {USER}", "add tls, or behind_proxy: true"),
         (f"host: 0.0.0.0, {USER}, {TLS}", "add public_url"),
-        (f"host: 10.0.0.5, {USER}, {TLS}, public_url: 'http://ainode.example'", "add public_url, the https address"),
+        (f"host: 10.0.0.5, {USER}, {TLS}, public_url: 'http://ainode.example'", "is not https"),
         (f"{USER}, behind_proxy: true, {TLS}, {PUBLIC}", "write one of them"),
         ("behind_proxy: true", "nobody would have to log in"),
         (f"users: [{{login: a, password_hash: '{HASH}'}}, {{login: a, password_hash: '{HASH}'}}]", "same login"),
