@@ -244,7 +244,17 @@ def run_web(home: Home, settings: NodeSettings) -> None:
     site = Site(database, home, settings.web, settings.readers, settings.feedback)
     expiry = partial(seconds_to_expiry, settings)
     hooks = fhir_hooks(home, settings, database)
-    app = make_app(database, settings.site.name, beats, STALE_SECONDS, watch.look, expiry, site=site, routers=hooks)
+    app = make_app(
+        database,
+        settings.site.name,
+        beats,
+        STALE_SECONDS,
+        watch.look,
+        expiry,
+        site=site,
+        routers=hooks,
+        timezone=settings.site.tzinfo(),
+    )
     pages = HttpPort(app, name="web", host=settings.web.host, port=settings.web.port, tls=settings.web.tls).start()
     log.event("web.started", port=settings.web.port, pid=os.getpid())
     beat(home, "web", pages.problem)

@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
             states = ("quarantined",) if options.quarantine else OPEN
             found = list_waiting(connection, states, options.limit)
             stopped = [] if options.quarantine else suspended(connection)
+    if not found and not stopped and not options.json:
+        print("Nothing waits: whatever came as an answer counts, or was none.")
     for sender in stopped:
         if options.json:
             print(json.dumps({"suspended": sender["name"], **{k: v for k, v in sender.items() if k != "name"}}, ensure_ascii=False))

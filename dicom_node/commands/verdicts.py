@@ -44,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
         rows = repository.newest_rows(connection, study_key, None if options.current else options.limit)
         if options.current:
             return _list_current(connection, rows, options.limit, as_json=options.json)
+    if not rows and not options.json:
+        print("Nobody has answered yet.")
     for row in rows:
         print(json.dumps(dict(row._mapping)) if options.json else _line(row))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -32,6 +33,7 @@ def make_app(
     *,
     site: Site | None = None,
     routers: Sequence[APIRouter] = (),
+    timezone: dt.tzinfo = dt.UTC,
 ) -> FastAPI:
     """Build the application.
 
@@ -49,10 +51,12 @@ def make_app(
         What pages behind a login need; without it there are none.
     routers
         Other doors, which see to it themselves who may come in.
+    timezone
+        Moments are shown in it.
     """
     app = FastAPI(title="dicom-node", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
-    show = Show(name)
+    show = Show(name, timezone)
     gate = Gate(site) if site is not None else None
 
     @app.exception_handler(Exception)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ FOLDER = Path(__file__).parent
 class Show:
     """Every page says whose node it is and, where somebody is logged in, who."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, timezone: dt.tzinfo = dt.UTC) -> None:
         self._site = site
+        self._timezone = timezone
         self._templates = Jinja2Templates(directory=FOLDER / "templates")
-        self._templates.env.filters["clock"] = _clock
+        self._templates.env.filters["clock"] = self._clock
         self._templates.env.filters["age"] = _age
 
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -29,13 +31,13 @@ class Show:
         shared = {"site": self._site, "version": VERSION, "session": None}
         return self._templates.TemplateResponse(request, name, {**shared, **values}, status_code=status)
 
+    def _clock(self, at: float | None) -> str:
+        """Return a moment as the clocks at the site show it."""
+        return f"{dt.datetime.fromtimestamp(at, self._timezone):%Y-%m-%d %H:%M:%S %Z}" if at else ""
+
     def message(self, request: Request, status: int, title: str, text: str, **values: Any) -> HTMLResponse:
         """Return a page that says one thing; ``then`` is the page to go on with, ``then_words`` what that is."""
         return self.page(request, "message.html", status, title=title, text=text, **values)
-
-
-def _clock(at: float | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) if at else ""
 
 
 def _age(at: float | None) -> str:

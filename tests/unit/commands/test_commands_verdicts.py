@@ -37,6 +37,16 @@ def said(answers: AnswerLog, capsys: pytest.CaptureFixture[str], *words: str, st
     return captured.out.splitlines() or captured.err.splitlines()
 
 
+@pytest.mark.parametrize(("command", "said"), [("verdicts", "Nobody has answered yet."), ("answers", "Nothing waits")])
+def test_an_empty_list_says_that_it_is_empty(
+    answers: AnswerLog, capsys: pytest.CaptureFixture[str], command: str, said: str
+) -> None:
+    assert main([command, "--home", str(answers.home.path)]) == 0
+    assert capsys.readouterr().out.startswith(said)
+    assert main([command, "--home", str(answers.home.path), "--json"]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_the_log_is_listed_newest_first(answers: AnswerLog, capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(answers, capsys, "verdicts")
     assert [line.split()[0] for line in lines] == ["4", "3", "2", "1"]
