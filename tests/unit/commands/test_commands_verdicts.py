@@ -37,13 +37,13 @@ def said(answers: AnswerLog, capsys: pytest.CaptureFixture[str], *words: str, st
     return captured.out.splitlines() or captured.err.splitlines()
 
 
-@pytest.mark.parametrize(("command", "said"), [("verdicts", "Nobody has answered yet."), ("answers", "Nothing waits")])
-def test_an_empty_list_says_that_it_is_empty(
-    answers: AnswerLog, capsys: pytest.CaptureFixture[str], command: str, said: str
-) -> None:
-    assert main([command, "--home", str(answers.home.path)]) == 0
-    assert capsys.readouterr().out.startswith(said)
-    assert main([command, "--home", str(answers.home.path), "--json"]) == 0
+@pytest.mark.parametrize(("command", "words"), [("verdicts", "Nobody has answered yet."), ("answers", "Nothing waits")])
+def test_an_empty_list_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, words: str) -> None:
+    (tmp_path / "node.yaml").write_text(yaml.safe_dump({"site": {"timezone": "UTC"}}))
+    AnswerLog(tmp_path).database.dispose()
+    assert main([command, "--home", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith(words)
+    assert main([command, "--home", str(tmp_path), "--json"]) == 0
     assert capsys.readouterr().out == ""
 
 
