@@ -94,6 +94,7 @@ def test_accept_by_key_is_one_strong_row(browser: Browser, made: Office) -> None
     expect(page.locator("h1")).to_have_text("MARKER Mina")
     assert rows(made) == []
     assert made.exposures() == 1
+    page.wait_for_load_state()
     page.keyboard.press("a")
     expect(page.get_by_role("status").first).to_contain_text("Kept: accepted.")
     assert rows(made) == [("accepted", "", "", "", "strong", "after_ai")]
@@ -208,6 +209,7 @@ def test_a_trainee_is_weak_and_nothing_said_is_refused(browser: Browser, made: O
     page.locator("#send-amend").click()
     expect(page.get_by_role("alert")).to_contain_text("Nothing was recorded.")
     assert rows(made) == []
+    page.wait_for_load_state()
     page.keyboard.press("Escape")
     page.locator("#accept").click()
     expect(page.locator(".history")).to_contain_text("weak: shown, never a label")
@@ -234,6 +236,7 @@ def test_a_blinded_case_shows_the_result_afterwards(browser: Browser, made: Offi
     assert rows(made) == [("amended", "abnormal", "absent", "", "strong", "golden_case")]
     assert made.verdicts()[0].ai_shown is False
     assert made.exposures() == 1
+    page.wait_for_load_state()  # the headline is there before the keys are listened to
     page.keyboard.press("n")
     page.wait_for_url(url(made, f"/results/{later}?task=*"))
     expect(page.locator(".headline")).to_have_text("Abnormal, above the threshold.")
