@@ -67,6 +67,8 @@ def keep_shown(folder: Path) -> None:
 def load_shown(folder: Path) -> Shown | None:
     """Return what can be shown; ``None`` when nothing was kept."""
     try:
+        if not (folder / _FILE).exists():
+            keep_shown(folder)  # the worker has not come to it since the result was sent, or died before it
         facts = json.loads(_part(folder, _FACTS).tobytes())
     except (OSError, ValueError):
         return None

@@ -230,7 +230,6 @@ def plan(rooms: Rooms, key: str) -> None:
         request = stored.request
         findings = load_outcome(rooms.home.results / key)
         made = artifacts.load_artifacts(connection, rooms.home.results, key)
-    keep_shown(rooms.home.results / key)  # before the run is closed: afterwards nobody would come back to it
     line = summary_line(request.study_key, findings)
     evidence = evidence_of_result(findings, request)
     with rooms.database.begin() as connection:
@@ -242,6 +241,7 @@ def plan(rooms: Rooms, key: str) -> None:
         targets = _targets(rooms, request)
         delivery.plan_deliveries(connection, request, evidence, made, targets, rooms.port.submit_delivery, reported=reported)
     rooms.port.ring(DELIVERIES)
+    keep_shown(rooms.home.results / key)  # after the deliveries have begun; a page that finds nothing makes it of the arrays
     drop_arrays(rooms.home.results / key)
     log.event(
         "run.planned",

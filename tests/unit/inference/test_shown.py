@@ -34,6 +34,15 @@ def test_picture_and_maps_outlive_the_arrays(tmp_path: Path) -> None:
     assert colours[-1, -1, 3] == 0
 
 
+def test_a_page_that_is_opened_before_the_picture_was_kept_makes_it(tmp_path: Path) -> None:
+    """The result is sent first: a reader, or a death of the worker, may come between."""
+    save_findings(tmp_path, findings("1.2.3"))
+    shown = load_shown(tmp_path)
+    assert shown is not None
+    assert shown.sop_instance_uid == "1.2.3"
+    assert (tmp_path / "shown.npz").exists()
+
+
 def test_a_refusal_keeps_nothing(tmp_path: Path) -> None:
     """No picture was made: none is kept, and the page says so."""
     save_findings(tmp_path, Findings(pipeline="cxr_tb"))
