@@ -24,7 +24,8 @@ from dicom_node.network import dimse_status
 from dicom_node.plugins import known_kinds, load_kind
 from dicom_node.reception import admission, presentation_contexts, status
 from dicom_node.reception.settings import ReceptionSettings
-from dicom_node.results import assessment, rejection_note
+from dicom_node.results.assessments import report as assessment
+from dicom_node.results.withdrawals import rejection_note
 from dicom_node.web.stow_parts import NO_SUCH_CLASS, NO_SUCH_SYNTAX
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "conformance_statement.md"

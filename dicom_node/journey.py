@@ -11,7 +11,7 @@
                sent, then proven                                                          (stages/proof.py)
 
 Beside the way, ``orders`` takes HL7 messages; before "analyse" and before every attempt ``stages/guard.py`` asks them and the
-archives whose study it is now. What an answer does to a result that was given: ``stages/after_answer.py``.
+archives whose study it is now. What an answer does to a result that was given: ``stages/answers/after_answer.py``.
 
 Rows are the truth. A row and the workflow that acts on it are written in one transaction, so a power cut leaves both or neither;
 every step may run twice. ``sweep_unfinished`` submits again whatever has a row but no living workflow.

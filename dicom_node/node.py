@@ -69,7 +69,7 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
     """Role ``receive``: the storage SCP. It loads no model and sends no result."""
     from dicom_node.reception import scp
     from dicom_node.reception.adoption import adopt_unrecorded
-    from dicom_node.stages import answers_ae
+    from dicom_node.stages.answers import ae_titles
     from dicom_node.stages.arrivals import recorder
     from dicom_node.stages.commitment import admission, disk_watch, services
     from dicom_node.stages.messages import listening
@@ -89,7 +89,7 @@ def run_receive(home: Home, settings: NodeSettings) -> None:
         record=record,
         services=services(home, settings, database),
         admit_storage=admit,
-        side_doors=answers_ae.side_doors(settings, database),
+        side_doors=ae_titles.side_doors(settings, database),
     )
     beat(home, "receive")
     # beside the open door: of a large store it takes minutes. What is younger than LEFTOVER_SECONDS it leaves alone
@@ -195,9 +195,10 @@ def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
     """Everything that beats in one process only, wherever it is."""
     from dicom_node import journey
     from dicom_node.feedback import witness
-    from dicom_node.stages import after_answer, answers_ae, erase, proof, worklists
-    from dicom_node.stages.answer_documents import SWEEP_SECONDS, AnswerDocuments
-    from dicom_node.stages.answer_polling import AnswerPolling
+    from dicom_node.stages import erase, proof, worklists
+    from dicom_node.stages.answers import ae_titles, after_answer
+    from dicom_node.stages.answers.documents import SWEEP_SECONDS, AnswerDocuments
+    from dicom_node.stages.answers.polling import AnswerPolling
     from dicom_node.stages.commitment import disk_watch
     from dicom_node.stages.withdraw import withdraw_void
 
@@ -214,25 +215,25 @@ def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
     timers.every(proof.DISK_SECONDS, "disk", disk.look)
     timers.every(proof.RETENTION_SECONDS, "retention", disk.retain)
     timers.every(HEAD_SECONDS, "head of the log of answers", lambda: witness.keep_head(rooms.database, rooms.home))
-    timers.every(answers_ae.JUDGE_SECONDS, "answers", lambda: answers_ae.judge(rooms))
+    timers.every(ae_titles.JUDGE_SECONDS, "answers", lambda: ae_titles.judge(rooms))
     documents = AnswerDocuments(rooms.home, rooms.settings, rooms.database)
     timers.every(SWEEP_SECONDS, "answers in documents", documents.sweep)
     polling = AnswerPolling(rooms.home, rooms.settings, rooms.database)
     for name in polling.archives:
         timers.every(polling.look_seconds, f"answers in {name}", partial(polling.look, name))
     if any(destination.kind == "fhir_rest" for destination in rooms.settings.destinations.values()):
-        from dicom_node.stages.fhir_polling import LOOK_SECONDS, FhirPolling
+        from dicom_node.stages.answers.fhir_polling import LOOK_SECONDS, FhirPolling
 
         timers.every(LOOK_SECONDS, "answers at FHIR servers", FhirPolling(rooms.home, rooms.settings, rooms.database).look)
     timers.every(worklists.SECONDS, "worklists", worklists.Worklists(rooms).fill)
-    timers.every(answers_ae.FORGET_SECONDS, "files of answers", lambda: answers_ae.forget_files(rooms))
+    timers.every(ae_titles.FORGET_SECONDS, "files of answers", lambda: ae_titles.forget_files(rooms))
 
 
 def run_web(home: Home, settings: NodeSettings) -> None:
     """Role ``web``: health, metrics and the pages; beyond this machine only where people log in."""
     from dicom_node.config.certificates import seconds_to_expiry
+    from dicom_node.stages.answers.fhir_hooks import fhir_hooks
     from dicom_node.stages.commitment import disk_watch
-    from dicom_node.stages.fhir_hooks import fhir_hooks
     from dicom_node.web.app import make_app
     from dicom_node.web.server import HttpPort
     from dicom_node.web.site import Site

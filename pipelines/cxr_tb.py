@@ -1,88 +1,30 @@
 """Chest radiograph screening: one frontal image of an adult; is it abnormal, and where.
 
-Header gates choose the image, pixel gates may refuse it, a lung network finds the lungs, a classifier says how likely it is
-abnormal, the policy of the bundle decides. Every refusal is coded; every step leaves its facts in ``Findings.provenance``.
-Tuberculosis is the purpose; a class that the data cannot support answers "not assessed", and the policy then works on ``abnormal``.
+The way of an image is ``blocks/read_cxr.py``. Tuberculosis is the purpose; a class that the data cannot support answers "not
+assessed", and the policy then works on ``abnormal``. The maps are class activation maps, closed forms in the graph.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-
-from dicom_node.core.errors import StudyError
-from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, LungMask, NotRead, Picture, SaliencyMap
+from dicom_node.core.findings import Findings
 from dicom_node.core.run import Selection
-from dicom_node.core.study import Instance, Study
-from dicom_node.imaging.overlay import reduced
-from dicom_node.imaging.pixels import GrayImage, grayscale, read_dataset
-from models.bundle import Bundle, load_bundle
-from pipelines.blocks import quality
-from pipelines.blocks.classify import classify, session_for
-from pipelines.blocks.decide import decide
-from pipelines.blocks.lungs import LungLimits, Lungs, find_lungs, not_frontal
-from pipelines.blocks.prepare_cxr import CONSTANT, prepare
-from pipelines.blocks.quality import Gate, Outcome
-from pipelines.blocks.saliency import place
-from pipelines.blocks.select_cxr import select_frontal
+from dicom_node.core.study import Study
+from pipelines.blocks import read_cxr
 
 NEEDS = ("cxr_tb", "lungs_cxr")
 NAME = "cxr_tb"
 
-FLAG_TEXTS = {
-    "age_unknown": "Patient age unknown; the model is for adults only.",
-    "ap_view": "AP view.",
-    "asymmetric_lungs": "The two lungs differ much in shape.",
-    "burned_in": "The image may carry burned-in text.",
-    "low_resolution": "Low image resolution.",
-    "lossy": "The image was compressed with loss.",
-    "lungs_cut_off": "The lungs are cut off at the edge of the image.",
-    "odd_field_of_view": "Unusual field of view for an adult chest.",
-    "out_of_distribution": "The image is unlike those the model was made with.",
-    "over_exposed": "Over-exposed compared with the training images.",
-    "polarity_contradiction": "Photometric Interpretation and Presentation LUT Shape contradict each other.",
-    "saturated": "Part of the picture is clipped to white.",
-    "shortcut_suspect": "Much of the network's attention lies at the image border.",
-    "under_exposed": "Under-exposed compared with the training images.",
-    "view_not_stated": "The header does not state the view; it is frontal by its pixels.",
-    "wide_border": "A wide dark border had to be cut away.",
-    "window_unusable": "The window in the header could not be used.",
-}
 
-
-class Settings(BaseModel):
+class Settings(read_cxr.RadiographSettings):
     """What IT can set for this pipeline."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min_age_years: float = Field(default=15, ge=0, description="Younger patients are refused. Default 15: the model is for adults.")
-    accept_age_unknown: bool = Field(default=False, description="Read images whose patient age is unknown; the result is flagged.")
-    accept_ap: bool = Field(default=False, description="Read AP (bedside) views. Needs an operating point valid for AP.")
-    allow_synthetic: bool = Field(default=False, description="Run bundles that were trained on synthetic images.")
-    threads: int = Field(default=1, ge=1, description="CPU threads of one network.")
-    device: str = Field(default="auto", pattern="^(auto|cpu|cuda)$", description="auto, cpu or cuda.")
-    least_matrix: int = Field(default=256, ge=32, description="Pixels of the short side below which an image is refused.")
-    low_matrix: int = Field(default=512, ge=32, description="Pixels of the short side below which an image is flagged.")
-    most_matrix: int = Field(default=10_000, le=10_000, description="Pixels of the long side above which an image is refused.")
-    least_field_mm: float = Field(default=200, description="Field of view (mm) below which an image is flagged, where known.")
-    most_field_mm: float = Field(default=520, description="Field of view (mm) above which an image is flagged, where known.")
-    saturated: float = Field(default=0.05, ge=0, le=1, description="Share of clipped white pixels above which an image is flagged.")
-    border_share: float = Field(default=0.30, ge=0, le=1, description="Share of a map in the outer 5 % above which it is flagged.")
-    lungs: LungLimits = Field(default=LungLimits(), description="What a plausible pair of lungs looks like.")
 
 
 def select_images(study: Study, settings: Settings) -> Selection:
     """Say by header alone which radiograph would be read, and why the others are not."""
-    return select_frontal(study, accept_ap=settings.accept_ap, least=settings.least_matrix, most=settings.most_matrix)
+    return read_cxr.select_images(study, settings)
 
 
 def warm(bundles: Mapping[str, Path], settings: Settings) -> tuple[str, ...]:
@@ -93,166 +35,15 @@ def warm(bundles: Mapping[str, Path], settings: Settings) -> tuple[str, ...]:
     models.session.DeviceUnavailable
         The GPU was asked for and cannot be used.
     """
-    loaded = [load_bundle(bundles[name]) for name in NEEDS]
-    return tuple(session_for(b.model, b.sha256, settings.threads, settings.device).device for b in loaded)
+    return read_cxr.warm(NEEDS, bundles, settings)
 
 
 def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy: str, settings: Settings) -> Findings:
     """Read the selected image, decide, and explain.
-
-    Where several candidates are given (no header says which is the frontal chest) the first that passes the pixel gates is read.
 
     Raises
     ------
     models.bundle.BundleError
         A bundle is damaged or has no such policy. A refusal is returned, never raised.
     """
-    classifier, segmenter = load_bundle(bundles["cxr_tb"]), load_bundle(bundles["lungs_cxr"])
-    point = classifier.operating_point(policy)
-    refs = (_ref(classifier), _ref(segmenter))
-    base = Findings(NAME, not_read=selection.not_read, bundles=refs)
-    if not selection.read:
-        return _refusal(base, selection.refusal or "no_image", selection.detail)
-    if any(ref.synthetic for ref in refs) and not settings.allow_synthetic:
-        return _refusal(_unread(base, selection.read, "synthetic_model"), "synthetic_model")
-
-    first: Abstention | None = None
-    for n, instance in enumerate(selection.read):
-        outcome = _read(instance, base, classifier, segmenter, point, policy, settings)
-        if outcome.abstention is None:
-            return _unread(outcome, selection.read[n + 1 :], "not_needed")
-        base = _unread(base, (instance,), outcome.abstention.reason, outcome.abstention.detail)
-        if first is None:
-            first, base = outcome.abstention, replace(base, provenance=outcome.provenance)
-    assert first is not None
-    return replace(base, abstention=first)
-
-
-def _read(
-    instance: Instance,
-    base: Findings,
-    classifier: Bundle,
-    segmenter: Bundle,
-    point: Mapping[str, Any],
-    policy: str,
-    settings: Settings,
-) -> Findings:
-    facts = instance.facts
-    trail: dict[str, Any] = {"software": {name: version(name) for name in ("pydicom", "numpy", "opencv-python-headless")}}
-    gates = [
-        quality.body_part_gate(facts),
-        quality.view_gate(facts, accept_ap=settings.accept_ap),
-        quality.age_gate(facts, youngest=settings.min_age_years, accept_unknown=settings.accept_age_unknown),
-        quality.spacing_gate(facts, least_mm=settings.least_field_mm, most_mm=settings.most_field_mm),
-    ]
-    if rejected := _rejected(gates):
-        return _stopped(base, trail, gates, rejected.code, rejected.detail)
-    try:
-        picture = grayscale(read_dataset(instance.path))
-    except StudyError as error:
-        return _stopped(base, trail, gates, error.code, str(error))
-    trail["pixels"] = picture.record
-    gates += [
-        quality.matrix_gate(*picture.values.shape, least=settings.least_matrix, low=settings.low_matrix, most=settings.most_matrix),
-        quality.contrast_gate(picture.values, saturated=settings.saturated),
-    ]
-    if rejected := _rejected(gates):
-        return _stopped(base, trail, gates, rejected.code, rejected.detail)
-
-    reductions: dict[int, NDArray[np.float32]] = {}
-    lungs, gate = _lungs(picture, segmenter, settings, reductions, view_stated=bool(quality.view_of(facts)))
-    trail["lungs"] = lungs.record()
-    gates.append(gate)
-    if gate.outcome is Outcome.REJECT:
-        return _stopped(base, trail, gates, gate.code, gate.detail)
-
-    prepared = prepare(picture.values, classifier.config["preprocessing"], lungs.box, reductions=reductions)
-    if CONSTANT in prepared.flags:
-        return _stopped(base, trail, gates, "poor_quality", "the picture has almost no grey levels")
-    session = session_for(classifier.model, classifier.sha256, settings.threads, settings.device)
-    said = classify(prepared, classifier, session)
-    deciding = str(point.get("finding", "abnormal"))
-    maps: tuple[SaliencyMap, ...] = ()
-    if classifier.config.get("saliency", "cam") == "cam":
-        raw = {"Grad-CAM": said.cam[deciding], "Grad-CAM++": said.campp[deciding]}
-        maps = place(deciding, raw, prepared, instance.sop_instance_uid, lungs.mask)
-    keys = [gate.code for gate in gates if gate.outcome is Outcome.FLAG]
-    keys += [*picture.flags, *prepared.flags]
-    keys += ["view_not_stated"] if not quality.view_of(facts) else []
-    keys += ["burned_in"] if facts.burned_in_annotation == "YES" else []
-    keys += ["out_of_distribution"] if said.distance is not None and said.distance > 1 else []
-    keys += ["shortcut_suspect"] if any((m.border_share or 0.0) > settings.border_share for m in maps) else []
-    flags = tuple(Flag(key, FLAG_TEXTS[key]) for key in dict.fromkeys(keys))
-    decided = decide(
-        said.probabilities,
-        classifier.config["outputs"],
-        point,
-        policy=policy,
-        policy_sha256=_policy_sha256(policy, point),
-        view=quality.view_of(facts),
-        flags=flags,
-    )
-    trail |= {"preprocessing": prepared.record, "classifier": said.record | {"distance": said.distance}, "gates": _gates(gates)}
-    return replace(
-        base,
-        read=(instance.sop_instance_uid,),
-        findings=decided.findings,
-        zone=decided.zone,
-        headline=decided.headline,
-        policy=decided.policy,
-        flags=flags,
-        maps=maps,
-        lungs=LungMask(instance.sop_instance_uid, lungs.mask, _ref(segmenter)),
-        picture=Picture(instance.sop_instance_uid, picture.values.shape, reduced(picture.values)),
-        provenance=trail,
-        embedding=tuple(round(float(value), 4) for value in said.embedding),
-    )
-
-
-def _lungs(
-    picture: GrayImage, segmenter: Bundle, settings: Settings, reductions: dict[int, NDArray[np.float32]], *, view_stated: bool
-) -> tuple[Lungs, Gate]:
-    """Find the lungs; where there are none, look whether the negative has some: then the grey scale is upside down."""
-    session = session_for(segmenter.model, segmenter.sha256, settings.threads, settings.device)
-    lungs = find_lungs(picture.values, session, segmenter.config, settings.lungs, reductions)
-    if lungs.problem:
-        negative = find_lungs(1 - picture.values, session, segmenter.config, settings.lungs)
-        if lungs.facts.likeness < 0 and not negative.problem:
-            return lungs, Gate("polarity", Outcome.REJECT, "inverted", "only the negative of the picture looks like a chest")
-        return lungs, Gate("lungs", Outcome.REJECT, "lungs_not_found", lungs.problem)
-    sideways = not_frontal(lungs.facts, settings.lungs)
-    if sideways and not view_stated:
-        return lungs, Gate("frontal", Outcome.REJECT, "not_frontal", sideways)
-    if sideways:
-        return lungs, Gate("frontal", Outcome.FLAG, "asymmetric_lungs", sideways)
-    if lungs.facts.cut_off > settings.lungs.most_cut_off:
-        return lungs, Gate("coverage", Outcome.FLAG, "lungs_cut_off", f"{lungs.facts.cut_off:.0%} of one border is lung")
-    return lungs, Gate("lungs", Outcome.PASS)
-
-
-def _rejected(gates: list[Gate]) -> Gate | None:
-    return next((gate for gate in gates if gate.outcome is Outcome.REJECT), None)
-
-
-def _stopped(base: Findings, trail: dict[str, Any], gates: list[Gate], reason: str, detail: str) -> Findings:
-    return replace(base, abstention=Abstention(reason, detail), provenance=trail | {"gates": _gates(gates)})
-
-
-def _gates(gates: list[Gate]) -> list[dict[str, str]]:
-    return [{"name": g.name, "outcome": str(g.outcome), "code": g.code, "detail": g.detail} for g in gates]
-
-
-def _refusal(base: Findings, reason: str, detail: str = "") -> Findings:
-    return replace(base, abstention=Abstention(reason, detail))
-
-
-def _unread(base: Findings, instances: tuple[Instance, ...], reason: str, detail: str = "") -> Findings:
-    return replace(base, not_read=(*base.not_read, *(NotRead(i.sop_instance_uid, reason, detail) for i in instances)))
-
-
-def _ref(bundle: Bundle) -> BundleRef:
-    return BundleRef(bundle.name, bundle.version, bundle.sha256, bundle.evidence, bundle.synthetic, bundle.twin)
-
-
-def _policy_sha256(name: str, point: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps([name, point], sort_keys=True, default=str).encode()).hexdigest()
+    return read_cxr.run(NAME, NEEDS, study, selection, bundles, policy, settings)

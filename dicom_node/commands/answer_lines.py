@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dicom_node.commands.certificate_lines import Told
 from dicom_node.config.model import NodeSettings
-from dicom_node.feedback.mechanical import MINUTE
+from dicom_node.feedback.ae_titles.mechanical import MINUTE
 from dicom_node.web.fhir_hook import read_tokens
 from dicom_node.web.settings import is_loopback
 

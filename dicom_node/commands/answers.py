@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dicom_node.commands.database import opened
 from dicom_node.core.errors import UsageError
-from dicom_node.feedback.suspension import resume
+from dicom_node.feedback.ae_titles.suspension import resume
 from dicom_node.feedback.waiting import OPEN, list_waiting, suspended
 from dicom_node.store.connect import reading
 

@@ -36,7 +36,7 @@ from dicom_node.store.connect import default_url, open_database
 from dicom_node.studies.disk import DiskWatch, Level, words
 from dicom_node.studies.rejection import KEY_OBJECT_SELECTION
 
-#: Of the report about an answer (results/assessment.py).
+#: Of the report about an answer (results/assessments/report.py).
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 
 

@@ -55,6 +55,18 @@ _ALL = (
     _own("out_of_distribution", "Image is unlike those the model was made with."),
     _own("phantom", "Phantom or quality control image."),
     _own("synthetic_model", "Model trained on synthetic images; not allowed here."),
+    # CT series
+    _own("localizer", "Localizer (scout) image."),
+    _own("not_axial", "Not an axial CT series."),
+    _own("reformatted", "Reformatted or projected series (MPR, MIP)."),
+    _own("thick_slices", "CT slices too thick for this pipeline."),
+    _own("short_coverage", "The series covers too little of the chest."),
+    _own("too_few_slices", "Too few slices for a volume."),
+    _own("duplicate_slices", "Different images lie at one slice position."),
+    _own("uneven_spacing", "CT slices are not evenly spaced."),
+    _own("mixed_geometry", "Slices of unlike orientation, matrix or frame of reference."),
+    _own("not_hounsfield", "Pixel values are not Hounsfield units."),
+    _own("other_series", "Another series of the study is read."),
     # held: shown in the story, nothing is sent
     _own("patient_conflict", "Images of two patients share one study."),
     _own("changed_pixels", "An image came again with other pixels under the same UID."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.core.codes import Code
+from dicom_node.core.maps import LungMask, LungVolume, PackedSlices, Picture, SaliencyMap, Spread
+
+__all__ = [
+    "Abstention",
+    "BundleRef",
+    "Decision",
+    "Finding",
+    "Findings",
+    "Flag",
+    "LungMask",
+    "LungVolume",
+    "Measurement",
+    "NotRead",
+    "Picture",
+    "PolicyRef",
+    "SaliencyMap",
+    "SliceScore",
+    "Spread",
+    "Zone",
+    "probability_text",
+]
 
 
 class Decision(enum.StrEnum):
@@ -72,81 +92,23 @@ class PolicyRef:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A small map and how it lies over an image: ``rows @ grid @ columns.T`` is the map on the image's grid.
+class SliceScore:
+    """What the network said of one slice. ``probability`` as the network gave it, 0..1; the patient's is made of all of them."""
 
-    ``grid``: float32 (h, w). ``rows``: float32 (rows of the image, h). ``columns``: float32 (columns of the image, w). A map of
-    7 x 7 over a radiograph is 0.2 MB this way and 30 MB the other.
-    """
-
-    grid: NDArray[np.float32]
-    rows: NDArray[np.float32]
-    columns: NDArray[np.float32]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the image."""
-        return len(self.rows), len(self.columns)
-
-    def whole(self) -> NDArray[np.float32]:
-        """Return the map on the image's grid."""
-        return np.asarray(self.rows @ self.grid @ self.columns.T, np.float32)
-
-    def sampled(self, rows: int, columns: int) -> NDArray[np.float32]:
-        """Return the map at the middles of (rows, columns) equal parts of the image."""
-        down, across = ((np.arange(n) + 0.5) * whole / n for n, whole in ((rows, len(self.rows)), (columns, len(self.columns))))
-        return Spread(self.grid, self.rows[down.astype(int)], self.columns[across.astype(int)]).whole()
+    sop_instance_uid: str
+    frame: int | None  # of a multi-frame object, counted from 1
+    probability: float
+    how: str  # why this slice: "marked" by a person, or "automatic"
 
 
 @dataclass(frozen=True)
-class SaliencyMap:
-    """Where the network looked.
+class Measurement:
+    """A number beside the findings, e.g. what the clinical data contributed."""
 
-    ``placed``: the map, or how it lies over the image. ``values``: float32 (rows, columns) on the grid of the image that was read
-    (after its own orientation, no resampling left), raw and non-negative; all zero means "no positive evidence".
-    """
-
-    finding_key: str
-    method: Code
-    method_name: str  # "Grad-CAM", "Grad-CAM++"
-    sop_instance_uid: str
-    placed: NDArray[np.float32] | Spread
-    energy_in_lung: float | None = None  # share 0..1
-    border_share: float | None = None  # share in the outer 5 %
-
-    @functools.cached_property
-    def values(self) -> NDArray[np.float32]:
-        """The map on the image's grid."""
-        return self.placed.whole() if isinstance(self.placed, Spread) else self.placed
-
-    def sampled(self, longest: int) -> NDArray[np.float32]:
-        """Return the map with ``longest`` points on the long side at most: enough to say where it is strongest."""
-        rows, columns = self.placed.shape
-        share = min(1.0, longest / max(rows, columns))
-        if isinstance(self.placed, Spread):
-            return self.placed.sampled(max(1, round(rows * share)), max(1, round(columns * share)))
-        return self.placed
-
-
-@dataclass(frozen=True)
-class LungMask:
-    """uint8 (rows, columns) on the grid of the image that was read: 1 in lung."""
-
-    sop_instance_uid: str
-    values: NDArray[np.uint8]
-    bundle: BundleRef
-
-
-@dataclass(frozen=True)
-class Picture:
-    """The image that was read, as it is displayed, reduced for a picture: so it need not be decoded again to draw on it.
-
-    ``values``: uint8 (h, w). ``shape``: (rows, columns) of the image.
-    """
-
-    sop_instance_uid: str
-    shape: tuple[int, int]
-    values: NDArray[np.uint8]
+    name: str  # lower case: "clinical_contribution"
+    code: Code
+    value: float
+    unit: Code
 
 
 @dataclass(frozen=True)
@@ -190,9 +152,20 @@ class Findings:
     abstention: Abstention | None = None
     maps: tuple[SaliencyMap, ...] = ()
     lungs: LungMask | None = None
-    picture: Picture | None = None
+    picture: Picture | None = None  # the first of ``pictures``: whoever gives one alone need not make a tuple of it
     provenance: dict[str, Any] = field(default_factory=dict)  # preprocessing facts: JSON values only
     embedding: tuple[float, ...] = ()  # what the deciding network made of the image: to tell which cases are alike
+    slices: tuple[SliceScore, ...] = ()  # of a volume: those that the network read, feet to head
+    measurements: tuple[Measurement, ...] = ()
+    lung_volume: LungVolume | None = None
+    pictures: tuple[Picture, ...] = ()  # the key slices of a volume, the highest first
+
+    def __post_init__(self) -> None:
+        """Keep ``picture`` and ``pictures`` one thing; ``pictures`` tells where both are given."""
+        if self.pictures:
+            object.__setattr__(self, "picture", self.pictures[0])
+        elif self.picture is not None:
+            object.__setattr__(self, "pictures", (self.picture,))
 
     @property
     def status(self) -> str:
@@ -225,14 +198,17 @@ class Findings:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays as plain values; ``arrays`` holds the rest."""
-        plain = dataclasses.asdict(dataclasses.replace(self, maps=(), lungs=None, picture=None))
-        plain["maps"] = [{**_without_array(m)} for m in self.maps]
+        bare = dataclasses.replace(self, maps=(), lungs=None, picture=None, pictures=(), lung_volume=None)
+        plain = dataclasses.asdict(bare)
+        plain["maps"] = [_without_array(m) for m in self.maps]
         plain["lungs"] = _without_array(self.lungs) if self.lungs else None
-        plain["picture"] = _without_array(self.picture) if self.picture else None
+        plain["lung_volume"] = _without_array(self.lung_volume) if self.lung_volume else None
+        plain["pictures"] = [_without_array(p) for p in self.pictures]
+        del plain["picture"]
         return plain
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name: ``map0`` (or its ``.grid``, ``.rows``, ``.columns``), …, ``picture``, ``lungs`` in bits."""
+        """Return the arrays by name: ``map0`` (or its ``.grid``, ``.rows``, ``.columns``), ``picture0``, …, lungs in bits."""
         named: dict[str, NDArray[Any]] = {}
         for n, one in enumerate(self.maps):
             if isinstance(one.placed, Spread):
@@ -242,14 +218,17 @@ class Findings:
         if self.lungs is not None:
             named["lungs"] = np.packbits(self.lungs.values, axis=1)
             named["lungs.columns"] = np.asarray(self.lungs.values.shape[1])
-        if self.picture is not None:
-            named["picture"] = self.picture.values
+        if self.lung_volume is not None:
+            packed = self.lung_volume.packed()
+            named["lung_volume.columns"] = np.asarray(packed.columns)
+            named |= {f"lung_volume.{value}": plane for value, plane in packed.planes.items()}
+        named |= {f"picture{n}": picture.values for n, picture in enumerate(self.pictures)}
         return named
 
     @classmethod
     def from_json(cls, data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Findings:
         """Rebuild what ``to_json`` and ``arrays`` gave."""
-        lungs, picture = data["lungs"], data.get("picture")
+        lungs, volume = data["lungs"], data.get("lung_volume")
         return cls(
             pipeline=data["pipeline"],
             read=tuple(data["read"]),
@@ -272,15 +251,18 @@ class Findings:
             )
             if lungs
             else None,
-            picture=Picture(picture["sop_instance_uid"], (picture["shape"][0], picture["shape"][1]), arrays["picture"])
-            if picture
-            else None,
             provenance=data["provenance"],
             embedding=tuple(data.get("embedding", ())),
+            slices=tuple(SliceScore(**s) for s in data.get("slices", ())),
+            measurements=tuple(
+                Measurement(**{**m, "code": Code(*m["code"]), "unit": Code(*m["unit"])}) for m in data.get("measurements", ())
+            ),
+            lung_volume=_lung_volume(volume, arrays) if volume else None,
+            pictures=_pictures(data, arrays),
         )
 
 
-def _without_array(item: SaliencyMap | LungMask | Picture) -> dict[str, Any]:
+def _without_array(item: SaliencyMap | LungMask | LungVolume | Picture) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for f in dataclasses.fields(item):
         value = getattr(item, f.name)
@@ -293,6 +275,26 @@ def _placed(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.float32] |
     if name in arrays:
         return arrays[name]
     return Spread(arrays[f"{name}.grid"], arrays[f"{name}.rows"], arrays[f"{name}.columns"])
+
+
+def _lung_volume(data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LungVolume:
+    named = {name.removeprefix("lung_volume."): plane for name, plane in arrays.items() if name.startswith("lung_volume.")}
+    planes = {int(value): plane for value, plane in named.items() if value.isdigit()}
+    packed = PackedSlices(planes, int(arrays["lung_volume.columns"]))
+    bundle = BundleRef(**data["bundle"]) if data["bundle"] else None
+    return LungVolume(tuple((uid, frame) for uid, frame in data["slices"]), packed, data["method"], bundle)
+
+
+def _pictures(data: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[Picture, ...]:
+    """Return the pictures; findings that an older version of the node wrote hold one at most."""
+    if "pictures" not in data:
+        said, named = [data["picture"]] if data.get("picture") else [], ["picture"]
+    else:
+        said, named = data["pictures"], [f"picture{n}" for n in range(len(data["pictures"]))]
+    return tuple(
+        Picture(one["sop_instance_uid"], (one["shape"][0], one["shape"][1]), arrays[name], one.get("frame"))
+        for one, name in zip(said, named, strict=False)
+    )
 
 
 def _finding(data: dict[str, Any]) -> Finding:

@@ -67,6 +67,18 @@ class HeaderFacts:
     lossy: str = ""  # Lossy Image Compression
     pixel_spacing_mm: tuple[float, ...] = ()  # (row, column) as written; values <= 0 are kept, the reader decides
     imager_pixel_spacing_mm: tuple[float, ...] = ()
+    # a slice in space (PS3.3 C.7.6.2); of a multi-frame object what its shared groups, else its first frame, say
+    image_orientation: tuple[float, ...] = ()  # 6 direction cosines as written: along a row, then down a column
+    image_position_mm: tuple[float, ...] = ()  # x, y, z of the first pixel, patient coordinates
+    frame_of_reference_uid: str = ""
+    slice_thickness_mm: float | None = None
+    spacing_between_slices_mm: float | None = None
+    gantry_tilt_degrees: float | None = None  # as written; 0 is not kept
+    frame_span_mm: float | None = None  # multi-frame: from the first to the last slice, along their normal
+    # how the slice was made
+    kernel: tuple[str, ...] = ()  # Convolution Kernel
+    contrast_agent: str = ""  # Contrast/Bolus Agent, or what its code sequence means
+    acquisition_number: str = ""
     # ours?
     made_by_this_node: bool = False  # Contributing equipment or equipment module names this product
     references: tuple[str, ...] = ()  # SOP Instance UIDs that a KOS, PR or SR names

@@ -17,7 +17,7 @@ from dicom_node.demo.peers import OrthancPacs, PlainPacs
 from dicom_node.store.connect import reading
 from dicom_node.store.tables import verdict
 
-#: Series Description of the report about an answer (results/assessment.py).
+#: Series Description of the report about an answer (results/assessments/report.py).
 _ASSESSMENT = "AI result assessment (RUO)"
 
 

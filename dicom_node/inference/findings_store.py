@@ -36,7 +36,7 @@ def arrays_are_there(folder: Path) -> bool:
 def load_outcome(folder: Path) -> Findings:
     """Read the findings without maps, masks and picture."""
     data = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    return Findings.from_json({**data, "maps": [], "lungs": None, "picture": None}, {})
+    return Findings.from_json({**data, "maps": [], "lungs": None, "lung_volume": None, "pictures": []}, {})
 
 
 def drop_arrays(folder: Path) -> None:

@@ -9,7 +9,7 @@ from dicom_node.core.study import Instance, Study
 from dicom_node.home import Home
 from dicom_node.reception.intake import Record
 from dicom_node.routing.rules import quiet_seconds
-from dicom_node.stages.answer_documents import DOCUMENTS, note
+from dicom_node.stages.answers.documents import DOCUMENTS, note
 from dicom_node.studies import step as studies
 
 

@@ -24,7 +24,7 @@ from dicom_node.engine.port import Port
 from dicom_node.home import Home
 from dicom_node.orders import step as orders
 from dicom_node.reception.object_file import INCOMING
-from dicom_node.stages.answers_ae import FOLDER as ANSWERS
+from dicom_node.stages.answers.ae_titles import FOLDER as ANSWERS
 from dicom_node.store import erasure
 from dicom_node.store.compact import compact, drop_copies
 from dicom_node.store.connect import reading

@@ -20,7 +20,7 @@ def listening(home: Home, settings: NodeSettings, database: sa.Engine) -> Iterat
         return
     from dicom_node.orders.listener import Listener  # late: a node without messages starts faster
     from dicom_node.orders.step import Inbox, take
-    from dicom_node.stages.answer_messages import hl7_desk
+    from dicom_node.stages.answers.messages import hl7_desk
     from dicom_node.stages.merges import patient_merged
 
     own = settings.results.hl7.sending_application

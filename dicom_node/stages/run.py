@@ -26,7 +26,7 @@ from dicom_node.inference.shown import keep_shown
 from dicom_node.results import repository as artifacts
 from dicom_node.results import step as results
 from dicom_node.results.context import ResultContext
-from dicom_node.stages.answer_case import tell_unanswered
+from dicom_node.stages.answers.case import tell_unanswered
 from dicom_node.stages.flags import FLAGS, may_raise_flag
 from dicom_node.stages.people import with_known_age
 from dicom_node.stages.reports import report_is_final

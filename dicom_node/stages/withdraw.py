@@ -22,8 +22,8 @@ from dicom_node.engine.port import DELIVERIES
 from dicom_node.feedback.tasks import close_tasks
 from dicom_node.inference import repository as runs
 from dicom_node.results import repository as artifacts
-from dicom_node.results.take_back import build_withdrawal
-from dicom_node.results.withdrawal import Withdrawal
+from dicom_node.results.withdrawals.take_back import build_withdrawal
+from dicom_node.results.withdrawals.withdrawal import Withdrawal
 from dicom_node.stages.rooms import Rooms
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell

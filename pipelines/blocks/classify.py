@@ -21,17 +21,21 @@ from pipelines.blocks.prepare_cxr import Prepared
 class Classified:
     """What the network says of one image.
 
-    ``probabilities``: calibrated, by class key. ``cam``, ``campp``: raw float32 (h, w) by class key. ``embedding``: float32 (K,).
-    ``distance``: Mahalanobis distance of the embedding over the bundle's limit (above 1 = unlike the training images); ``None``
-    when the bundle has no reference.
+    ``probabilities``: calibrated, by class key. ``maps``: by method ("Grad-CAM", "Grad-CAM++", "Attention"), then by class key,
+    raw float32 (h, w), never negative; empty when the graph has none. ``embedding``: float32 (K,). ``distance``: Mahalanobis
+    distance of the embedding over the bundle's limit (above 1 = unlike the training images); ``None`` when the bundle has no
+    reference.
     """
 
     probabilities: Mapping[str, float]
-    cam: Mapping[str, NDArray[np.float32]]
-    campp: Mapping[str, NDArray[np.float32]]
+    maps: Mapping[str, Mapping[str, NDArray[np.float32]]]
     embedding: NDArray[np.float32]
     distance: float | None = None
     record: dict[str, Any] = field(default_factory=dict)
+
+
+#: ``saliency`` of bundle.yaml -> what a map is called and which output of the graph holds it, (n, classes, h, w).
+MAPS = {"cam": {"Grad-CAM": "cam", "Grad-CAM++": "campp"}, "attention": {"Attention": "attention"}}
 
 
 @functools.lru_cache(maxsize=8)
@@ -55,8 +59,10 @@ def classify(prepared: Prepared, bundle: Bundle, session: Session) -> Classified
     embedding = np.asarray(got["embedding"][0], np.float32)
     return Classified(
         probabilities=probabilities,
-        cam={key: np.asarray(got["cam"][0, n], np.float32) for n, key in enumerate(keys)},
-        campp={key: np.asarray(got["campp"][0, n], np.float32) for n, key in enumerate(keys)},
+        maps={
+            method: {key: np.asarray(got[output][0, n], np.float32) for n, key in enumerate(keys)}
+            for method, output in MAPS.get(str(bundle.config.get("saliency", "cam")), {}).items()
+        },
         embedding=embedding,
         distance=_distance(embedding, _reference(bundle.folder / "reference.npz", bundle.sha256)),
         record={"temperature": temperature, "device": session.device},

@@ -2,6 +2,7 @@
 
 Closed forms of Grad-CAM (Selvaraju et al., ICCV 2017) and Grad-CAM++ (Chattopadhay et al., WACV 2018) are outputs of the graph;
 here they are only placed and measured. Values stay raw: an all-zero map means "no positive evidence" and is never stretched.
+Attention (of a query decoder) says where a network looked, not what spoke for the finding: DICOM's word for it is saliency.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from dicom_node.core import codes
 from dicom_node.core.findings import SaliencyMap, Spread
 from pipelines.blocks.prepare_cxr import Prepared, spread_on_source
+
+#: Method of a map by its name, where it is not Grad-CAM (PS3.16, CID 217).
+METHODS = {"Attention": codes.SALIENCY}
 
 
 def place(
@@ -38,7 +42,13 @@ def _placed(finding_key: str, method_name: str, spread: Spread, sop_instance_uid
     total = _energy(spread.grid, spread.rows.sum(0, dtype=np.float64), spread.columns.sum(0, dtype=np.float64))
     inside = float((spread.grid * weights).sum()) / total if total > 0 else None
     return SaliencyMap(
-        finding_key, codes.GRAD_CAM, method_name, sop_instance_uid, spread, inside, border_share(spread) if total > 0 else None
+        finding_key,
+        METHODS.get(method_name, codes.GRAD_CAM),
+        method_name,
+        sop_instance_uid,
+        spread,
+        inside,
+        border_share(spread) if total > 0 else None,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from dicom_node.core import codes
 from dicom_node.core.artifact import Artifact
 from dicom_node.core.feedback import Strength, Verdict
-from dicom_node.results.answered import Answer, Answered
+from dicom_node.results.assessments.answered import Answer, Answered
 from dicom_node.results.outputs import diagnostic_report, oru_message, text_report
 from dicom_node.results.settings import ResultsSettings
 from tests.factories.deliverables import context

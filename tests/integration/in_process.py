@@ -27,7 +27,7 @@ from dicom_node.inference.findings_store import save_findings
 from dicom_node.inference.runner import PipelineJob, run_pipeline
 from dicom_node.node import prepare
 from dicom_node.reception.intake import Command, Intake
-from dicom_node.stages.answer_documents import DOCUMENTS, note
+from dicom_node.stages.answers.documents import DOCUMENTS, note
 from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import Rooms
 from dicom_node.studies import step as studies

@@ -24,8 +24,8 @@ from dicom_node.delivery.destinations import folder
 from dicom_node.demo.peers import LOOPBACK, OrthancPacs, Process, free_ports, start_fhir, start_mllp
 from dicom_node.feedback.step import Desk, Recorded, record
 from dicom_node.results import repository
-from dicom_node.stages.after_answer import EVERY_SECONDS, SETTLE_SECONDS, AfterAnswers
-from dicom_node.stages.answer_documents import AnswerDocuments
+from dicom_node.stages.answers.after_answer import EVERY_SECONDS, SETTLE_SECONDS, AfterAnswers
+from dicom_node.stages.answers.documents import AnswerDocuments
 from dicom_node.stages.withdraw import withdraw_answers
 from dicom_node.store import tables
 from models.phantoms.cxr import chest_phantom

@@ -19,9 +19,10 @@ from dicom_node import node as roles
 from dicom_node.core.identifiers import study_key
 from dicom_node.delivery.step import retry_dead
 from dicom_node.demo.peers import LOOPBACK, PACS_AE, OrthancPacs, free_ports, send
-from dicom_node.feedback import standing, suspension
+from dicom_node.feedback import standing
+from dicom_node.feedback.ae_titles import suspension
 from dicom_node.reception.scp import Receiver, start
-from dicom_node.stages import answers_ae
+from dicom_node.stages.answers import ae_titles
 from dicom_node.stages.arrivals import recorder
 from dicom_node.store import tables
 from models.phantoms.cxr import chest_phantom
@@ -76,7 +77,7 @@ class Hospital:
             home=rooms.home.path,
             database=rooms.database,
             record=recorder(rooms.settings, rooms.home),
-            side_doors=answers_ae.side_doors(rooms.settings, rooms.database),
+            side_doors=ae_titles.side_doors(rooms.settings, rooms.database),
         )
 
     def close(self) -> None:
@@ -124,7 +125,7 @@ class Hospital:
         """Judge as the timer does until nothing waits; an error there is an error here."""
 
         def nothing_waits() -> bool:
-            answers_ae.judge(self.node.rooms)
+            ae_titles.judge(self.node.rooms)
             return "waiting" not in self.states()
 
         wait(nothing_waits, "the answers", 20)
@@ -249,7 +250,7 @@ def test_what_a_pacs_forwards_by_itself_is_no_answer(
     hospital.forward_to(*ANSWERS)
     for number in range(MANY):
         hospital.study(f"forwarded {number}", with_image=number < 3)
-        answers_ae.judge(hospital.node.rooms)
+        ae_titles.judge(hospital.node.rooms)
     hospital.wait_for_jobs()
     hospital.judged()
     came = hospital.rows(tables.answer_object)[objects:]

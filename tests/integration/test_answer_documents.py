@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from pydicom import Dataset
 
 from dicom_node.core.identifiers import derived_uid
-from dicom_node.stages import answer_documents
-from dicom_node.stages.answer_documents import PATIENCE_SECONDS, AnswerDocuments
+from dicom_node.stages.answers import documents
+from dicom_node.stages.answers.documents import PATIENCE_SECONDS, AnswerDocuments
 from dicom_node.store.tables import answer_object, verdict, verdict_private
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph
@@ -251,14 +251,14 @@ def test_a_document_that_cannot_be_read_is_told(answered: Answered, monkeypatch:
     store = answered.node.rooms.home.store
     (store / answered.objects(damaged)[0].storage_key).write_bytes(b"no DICOM")
     (store / answered.objects(gone)[0].storage_key).unlink()
-    read = answer_documents.claims_of
+    read = documents.claims_of
 
     def reader(document: Any) -> Any:
         if document.uid == fatal.SOPInstanceUID:
             raise RecursionError
         return read(document)
 
-    monkeypatch.setattr(answer_documents, "claims_of", reader)
+    monkeypatch.setattr(documents, "claims_of", reader)
     good = made.assessment([answered.sr], [("ACCEPT", "99PACSAI", "")])
     (row,) = answered.bring(good)
     assert row.verdict == "accepted"
@@ -276,7 +276,7 @@ def test_a_disk_or_database_that_is_away_loses_no_answer(
         raise sa.exc.OperationalError("", {}, Exception())
 
     with monkeypatch.context() as patch:
-        patch.setattr(answer_documents.feedback, "record", away)
+        patch.setattr(documents.feedback, "record", away)
         assert answered.bring(document) == []
     assert answered.state(document) == "waiting"
     answered.ahead = 60

@@ -18,8 +18,8 @@ from dicom_node.core.fhir_names import CODE_SYSTEMS
 from dicom_node.demo.peers import free_ports, listens, send, wait_for
 from dicom_node.feedback import chain
 from dicom_node.orders.step import Inbox, take
-from dicom_node.stages.answer_messages import hl7_desk
-from dicom_node.stages.fhir_hooks import hook_takes
+from dicom_node.stages.answers.fhir_hooks import hook_takes
+from dicom_node.stages.answers.messages import hl7_desk
 from dicom_node.stages.merges import patient_merged
 from dicom_node.store import tables
 from tests.factories.hl7_messages import answer

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from dicom_node.core.fhir_names import CODE_SYSTEMS, REPORT_SYSTEM
 from dicom_node.feedback import standing
-from dicom_node.stages.fhir_hooks import fhir_hooks
-from dicom_node.stages.fhir_polling import FhirPolling
+from dicom_node.stages.answers.fhir_hooks import fhir_hooks
+from dicom_node.stages.answers.fhir_polling import FhirPolling
 from dicom_node.store import tables
 from dicom_node.web.app import make_app
 from dicom_node.web.server import HttpPort

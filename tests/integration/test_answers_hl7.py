@@ -17,7 +17,7 @@ from dicom_node.feedback import chain, standing
 from dicom_node.orders.listener import Listener
 from dicom_node.orders.settings import ListenerSettings
 from dicom_node.orders.step import Inbox, take
-from dicom_node.stages.answer_messages import hl7_desk
+from dicom_node.stages.answers.messages import hl7_desk
 from dicom_node.stages.merges import patient_merged
 from dicom_node.store import tables
 from tests.factories.hl7_messages import merge, message, report

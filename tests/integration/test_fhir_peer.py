@@ -24,8 +24,8 @@ from dicom_node.delivery.destinations import fhir_rest
 from dicom_node.results.message_settings import FhirSettings
 from dicom_node.results.outputs import diagnostic_report
 from dicom_node.results.settings import ResultsSettings
-from dicom_node.results.take_back import build_withdrawal
-from dicom_node.results.withdrawal import Withdrawal
+from dicom_node.results.withdrawals.take_back import build_withdrawal
+from dicom_node.results.withdrawals.withdrawal import Withdrawal
 from tests.factories.deliverables import analysed, context, refused, request
 
 PEER = Path(__file__).parents[2] / "deploy" / "dev" / "fhir_peer"

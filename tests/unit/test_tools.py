@@ -46,7 +46,8 @@ def test_reception_loads_no_model_runtime() -> None:
     """The receiving role imports neither onnxruntime nor a pipeline nor the engine."""
     code = (
         "import sys, dicom_node.node, dicom_node.reception.scp, dicom_node.studies.step, dicom_node.stages.arrivals;"
-        "import dicom_node.stages.answers_ae, dicom_node.stages.commitment, dicom_node.stages.messages, dicom_node.stages.stow;"
+        "import dicom_node.stages.answers.ae_titles, dicom_node.stages.commitment;"
+        "import dicom_node.stages.messages, dicom_node.stages.stow;"
         "print([m for m in ('onnxruntime', 'pipelines', 'dbos', 'highdicom', 'cv2') if m in sys.modules])"
     )
     assert banner(sys.executable, "-c", code).strip() == "[]"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from dicom_node.core import codes
 from dicom_node.core.feedback import Channel, Claim, Statement, Targets, Verdict, tells_of_answer
 from dicom_node.core.product import PRODUCT_NAME
-from dicom_node.feedback.assessment_codes import LABELS
-from dicom_node.feedback.content_items import Item, person_observer, referenced, tree
-from dicom_node.feedback.reading import Document, Nothing, Unclear, Unmatched, reader
+from dicom_node.feedback.reports.assessment_codes import LABELS
+from dicom_node.feedback.reports.content_items import Item, person_observer, referenced, tree
+from dicom_node.feedback.reports.reading import Document, Nothing, Unclear, Unmatched, reader
 from dicom_node.imaging.element_values import decoded_person_name, first_text, sequence_items
 
 CONTENT_ASSESSMENT = "1.2.840.10008.5.1.4.1.1.90.1"

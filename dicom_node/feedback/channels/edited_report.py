@@ -10,9 +10,9 @@ import datetime as dt
 from collections.abc import Mapping
 
 from dicom_node.core.feedback import Channel, Claim, ReaderClaim, Statement, Targets, Verdict
-from dicom_node.feedback.content_items import Item, has_person_observer, person_observer, predecessors, tree
-from dicom_node.feedback.reading import Document, Nothing, OurObject, Unclear, Unmatched, reader
-from dicom_node.feedback.report_difference import Difference, difference
+from dicom_node.feedback.reports.content_items import Item, has_person_observer, person_observer, predecessors, tree
+from dicom_node.feedback.reports.reading import Document, Nothing, OurObject, Unclear, Unmatched, reader
+from dicom_node.feedback.reports.report_difference import Difference, difference
 
 #: Drafts between our report and the one that counts.
 _LONGEST_CHAIN = 8

@@ -23,9 +23,9 @@ from typing import Any
 
 from dicom_node.core.feedback import Channel, Claim, ReaderClaim, Statement, Targets, Verdict
 from dicom_node.core.fhir_names import OBSERVATION_SYSTEM, REPORT_SYSTEM, RUN_SYSTEM, content_digest, written_by_us
-from dicom_node.feedback.corrected_values import label_of_code, label_of_number, label_of_text, same_number, scheme_of
-from dicom_node.feedback.fhir_people import Someone, people_of, verifiers
-from dicom_node.feedback.heard import Heard, settled
+from dicom_node.feedback.messages.corrected_values import label_of_code, label_of_number, label_of_text, same_number, scheme_of
+from dicom_node.feedback.messages.fhir_people import Someone, people_of, verifiers
+from dicom_node.feedback.messages.heard import Heard, settled
 
 Json = dict[str, Any]
 
@@ -143,7 +143,7 @@ def hear_task(task: Json, finding: str, run_key: str, table: Mapping[tuple[str, 
     finding
         What its focus is about; empty: the whole result.
     table
-        Codes that answer (``feedback/assessment_codes.py``).
+        Codes that answer (``feedback/reports/assessment_codes.py``).
     """
     said = _task_codes(task)
     verdicts = {table[code] for code in said if code in table}

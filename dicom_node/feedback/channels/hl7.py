@@ -27,9 +27,9 @@ from dataclasses import replace
 from dicom_node.core import codes
 from dicom_node.core.feedback import Channel, Claim, ReaderClaim, Statement, Targets, Verdict
 from dicom_node.core.result_message import REASON, RESULT, SUB_ID_LENGTH, TEXT, Person, ReportText, ResultLine, ResultMessage
-from dicom_node.feedback.assessment_codes import OURS as ANSWERS
-from dicom_node.feedback.corrected_values import label_of_code, label_of_number, label_of_text, same_number
-from dicom_node.feedback.heard import Heard, settled
+from dicom_node.feedback.messages.corrected_values import label_of_code, label_of_number, label_of_text, same_number
+from dicom_node.feedback.messages.heard import Heard, settled
+from dicom_node.feedback.reports.assessment_codes import OURS as ANSWERS
 
 FINAL, CONFIRMED, CORRECTED, WITHDRAWN = "F", "V", ("C", "A"), ("D", "W", "X")
 _MEANT = frozenset((FINAL, CONFIRMED, *CORRECTED, *WITHDRAWN))

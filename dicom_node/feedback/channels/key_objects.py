@@ -8,8 +8,8 @@ from __future__ import annotations
 from dicom_node.core import codes
 from dicom_node.core.feedback import Channel, Claim, Statement, Targets, Verdict, tells_of_answer
 from dicom_node.core.product import PRODUCT_NAME
-from dicom_node.feedback.content_items import concept_of, person_observer, referenced, tree
-from dicom_node.feedback.reading import Document, Nothing, Unclear, Unmatched, reader
+from dicom_node.feedback.reports.content_items import concept_of, person_observer, referenced, tree
+from dicom_node.feedback.reports.reading import Document, Nothing, Unclear, Unmatched, reader
 from dicom_node.imaging.element_values import decoded_person_name
 
 SOP_CLASSES = frozenset(("1.2.840.10008.5.1.4.1.1.88.59",))

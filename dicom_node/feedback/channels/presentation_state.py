@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pydicom.dataset import Dataset
 
 from dicom_node.core.feedback import Channel, Claim, Region, Targets
-from dicom_node.feedback.content_items import coordinates
-from dicom_node.feedback.reading import Document, Nothing, Unclear, Unmatched, reader
+from dicom_node.feedback.reports.content_items import coordinates
+from dicom_node.feedback.reports.reading import Document, Nothing, Unclear, Unmatched, reader
 from dicom_node.imaging.element_values import all_texts, decoded_person_name, first_text, integer, sequence_items
 
 _CLASS = "1.2.840.10008.5.1.4.1.1.11."

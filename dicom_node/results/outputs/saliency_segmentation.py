@@ -8,7 +8,7 @@ from pydicom.uid import SegmentationStorage
 from dicom_node.core import codes
 from dicom_node.core.artifact import DICOM, Artifact
 from dicom_node.core.findings import Findings
-from dicom_node.imaging.overlay import LEVELS
+from dicom_node.imaging.overlay_bands import LEVELS
 from dicom_node.results.context import ResultContext
 from dicom_node.results.part10 import as_artifact
 from dicom_node.results.report_text import plain

@@ -15,8 +15,10 @@ from dicom_node.core.artifact import DICOM, Artifact
 from dicom_node.core.codes import Code
 from dicom_node.core.findings import Decision, Findings
 from dicom_node.core.product import DISCLAIMER
-from dicom_node.imaging.overlay import Caption, ClassBar, Overlay, draw_on, reduced
-from dicom_node.imaging.pixels import grayscale, read_dataset
+from dicom_node.imaging.grayscale import grayscale
+from dicom_node.imaging.overlay import Overlay, draw_on, reduced
+from dicom_node.imaging.overlay_bands import Caption, ClassBar
+from dicom_node.imaging.pixels import read_dataset
 from dicom_node.results import report_text
 from dicom_node.results.context import ResultContext
 from dicom_node.results.header import coded, pixel_spacing, reference, skeleton, stamp

@@ -67,7 +67,7 @@ POINTS: dict[str, Point] = {
     "commitment reported": Point("call", "dicom_node.delivery.commitment_repository:update"),
     # taken back, deleted
     "result withdrawn": Point("call", "dicom_node.inference.repository:withdraw_run"),
-    "withdrawal built": Point("call", "dicom_node.results.take_back:build_withdrawal"),
+    "withdrawal built": Point("call", "dicom_node.results.withdrawals.take_back:build_withdrawal"),
     "withdrawal planned": Point("call", "dicom_node.delivery.withdraw:plan_withdrawal"),
     "objects marked": Point("call", "dicom_node.studies.retention:_mark"),
     "object removed": Point("remove", f"{_STORE}.dcm"),

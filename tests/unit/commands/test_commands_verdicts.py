@@ -11,7 +11,8 @@ import yaml
 
 from dicom_node.cli import main
 from dicom_node.core.feedback import Statement, Verdict
-from dicom_node.feedback import suspension, witness
+from dicom_node.feedback import witness
+from dicom_node.feedback.ae_titles import suspension
 from dicom_node.store import tables
 from dicom_node.web.metrics import render_metrics
 from tests.factories.answer_log import ACCEPT, LIND, NOBODY, REJECT, AnswerLog

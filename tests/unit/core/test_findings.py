@@ -61,7 +61,7 @@ def test_findings_are_the_same_after_json_and_arrays() -> None:
 
 
 def _words(findings: Findings) -> Findings:
-    return dataclasses.replace(findings, maps=(), lungs=None, picture=None)
+    return dataclasses.replace(findings, maps=(), lungs=None, picture=None, pictures=())
 
 
 def test_summary_names_assessed_classes_only() -> None:

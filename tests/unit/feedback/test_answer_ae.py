@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from dicom_node.core.feedback import Strength, Verdict
 from dicom_node.core.study import HeaderFacts, Instance
-from dicom_node.feedback import answer_objects as objects
-from dicom_node.feedback import answering, standing, suspension
+from dicom_node.feedback import standing
+from dicom_node.feedback.ae_titles import answer_objects as objects
+from dicom_node.feedback.ae_titles import answering, suspension
 from dicom_node.feedback.channels import answer_ae
 from dicom_node.feedback.channels.answer_ae import Arrival, answers, meaning
 from dicom_node.feedback.settings import AnswerAeSettings, FeedbackSettings

@@ -17,9 +17,9 @@ from pydicom.dataset import Dataset
 from dicom_node.core import codes
 from dicom_node.core.feedback import Channel, Claim, Statement, Verdict
 from dicom_node.core.findings import Decision, Finding
-from dicom_node.feedback.assessment_codes import table
-from dicom_node.feedback.documents import claims_of
-from dicom_node.feedback.reading import Document, Nothing, OurObject, Unclear, Unmatched
+from dicom_node.feedback.reports.assessment_codes import table
+from dicom_node.feedback.reports.kinds import claims_of
+from dicom_node.feedback.reports.reading import Document, Nothing, OurObject, Unclear, Unmatched
 from dicom_node.feedback.settings import AssessmentCode, FeedbackSettings
 from dicom_node.results.context import ResultContext
 from dicom_node.results.outputs import secondary_capture, structured_report, text_report

@@ -10,9 +10,9 @@ import pytest
 
 from dicom_node.core.feedback import Statement, Verdict
 from dicom_node.core.fhir_names import CODE_SYSTEMS, DIGEST_SYSTEM, content_digest
-from dicom_node.feedback.assessment_codes import table
 from dicom_node.feedback.channels import fhir
-from dicom_node.feedback.fhir_people import Someone, people_of
+from dicom_node.feedback.messages.fhir_people import Someone, people_of
+from dicom_node.feedback.reports.assessment_codes import table
 from dicom_node.feedback.settings import AssessmentCode
 from dicom_node.results.outputs.diagnostic_report import transaction
 from tests.factories.deliverables import context

@@ -9,7 +9,7 @@ from dicom_node.core.feedback import Targets
 from dicom_node.core.identifiers import derived_uid, short_key
 from dicom_node.core.phi import Phi
 from dicom_node.feedback.matching import Match, current_result, match, tracking_uid
-from dicom_node.imaging.overlay import LEVELS
+from dicom_node.imaging.overlay_bands import LEVELS
 from dicom_node.store import tables
 from tests.factories.answer_log import AnswerLog, sop
 

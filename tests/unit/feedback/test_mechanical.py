@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.feedback.mechanical import Sent, is_early, mechanical
+from dicom_node.feedback.ae_titles.mechanical import Sent, is_early, mechanical
 from dicom_node.feedback.settings import AnswerAeSettings
 
 SETTINGS = AnswerAeSettings()  # 60 s, 3 s, 20 a minute

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_node.feedback.documents import DOCUMENTS
 from dicom_node.feedback.polling import MOST_FETCHES, Asked, due_utc, is_listed, wanted
+from dicom_node.feedback.reports.kinds import DOCUMENTS
 
 HOUR, DAY = 3600.0, 86400.0
 SR, DOSE = "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.67"

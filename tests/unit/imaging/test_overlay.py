@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ImageFont
 
-from dicom_node.imaging.overlay import Caption, ClassBar, Overlay, draw_overlay, wrapped
+from dicom_node.imaging.overlay import Overlay, draw_overlay
+from dicom_node.imaging.overlay_bands import Caption, ClassBar, wrapped
 
 CAPTION = Caption(
     warnings=("RESEARCH USE ONLY - NOT FOR DIAGNOSIS", "UNVALIDATED MODEL"),

@@ -22,13 +22,11 @@ from pydicom.uid import (
 
 from dicom_node.core.abstentions import REASONS
 from dicom_node.core.errors import PixelDataError, StudyError
+from dicom_node.imaging.grayscale import MultiFrame, NotGrayscale, grayscale
 from dicom_node.imaging.pixels import (
     MAX_PIXELS,
     MatrixSize,
-    MultiFrame,
-    NotGrayscale,
     UnsupportedTransferSyntax,
-    grayscale,
     lossless_pixels,
     read_dataset,
     stored_values,

@@ -12,7 +12,7 @@ import models.bundle
 from dicom_node.core.abstentions import REASONS
 from dicom_node.core.findings import Decision, Findings, Zone
 from models.bundle import find_bundle
-from pipelines import cxr_tb
+from pipelines.blocks.read_cxr import FLAG_TEXTS
 from pipelines.cxr_tb import Settings, run, select_images
 from tests.factories import phantom_dicom as made
 from tests.factories.cxr import POINT, classifier_bundle
@@ -171,7 +171,7 @@ def test_no_identifier_of_the_patient_or_the_study_stands_in_a_refusal(tmp_path:
 def test_every_flag_that_the_pipeline_can_raise_has_a_sentence() -> None:
     raised = {"age_unknown", "ap_view", "low_resolution", "odd_field_of_view", "saturated", "asymmetric_lungs", "lungs_cut_off"}
     raised |= {"under_exposed", "over_exposed", "wide_border", "lossy", "window_unusable", "polarity_contradiction"}
-    assert raised <= set(cxr_tb.FLAG_TEXTS)
+    assert raised <= set(FLAG_TEXTS)
 
 
 def test_a_late_lateral_changes_nothing_of_what_is_read(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from dicom_node.core.artifact import Artifact
 from dicom_node.core.feedback import REASONS, Strength, Verdict
 from dicom_node.core.phi import Phi
 from dicom_node.core.product import DISCLAIMER
-from dicom_node.results import answered as words
-from dicom_node.results import assessment, assessment_message, assessment_report
-from dicom_node.results.assessment_report import ANSWER_EXTENSION
+from dicom_node.results.assessments import answered as words
+from dicom_node.results.assessments import message as assessment_message
+from dicom_node.results.assessments import report as assessment
+from dicom_node.results.assessments import resources as assessment_report
+from dicom_node.results.assessments.resources import ANSWER_EXTENSION
+from dicom_node.results.assessments.tell_answer import build_answer
 from dicom_node.results.report_text import NOT_REVIEWED
-from dicom_node.results.tell_answer import build_answer
 from tests.factories.answered import answer, answered, sent
 from tests.factories.deliverables import AWKWARD, refused
 from tests.factories.dicom_validators import dciodvfy_errors, dsrdump

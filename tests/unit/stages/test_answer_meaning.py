@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.core.feedback import Channel, Context, Strength, Verdict
 from dicom_node.feedback.standing import Standing
-from dicom_node.stages.answer_meaning import Waiting, is_to_be_hidden, is_upheld, said, what_waits
+from dicom_node.stages.answers.meaning import Waiting, is_to_be_hidden, is_upheld, said, what_waits
 
 ACCEPTED, REJECTED, AMENDED = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.AMENDED
 STRONG, WEAK = Strength.STRONG, Strength.WEAK

@@ -16,7 +16,7 @@ from dicom_node.config.load import load_settings
 from dicom_node.core.errors import PeerTimeout
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.feedback.polling import MOST_FETCHES
-from dicom_node.stages.answer_polling import MOST_AT_ONCE, AnswerPolling
+from dicom_node.stages.answers.polling import MOST_AT_ONCE, AnswerPolling
 from dicom_node.stages.archive_desk import PAUSE_SECONDS, Desk
 from dicom_node.store import tables
 from tests.factories.answer_log import ACCEPT, AnswerLog, sop

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dicom_node.core.fhir_names import REPORT_SYSTEM
-from dicom_node.stages.answer_resources import UNREADABLE, take
+from dicom_node.stages.answers.resources import UNREADABLE, take
 from dicom_node.store.tables import answer_message
 from tests.factories.answer_log import AnswerLog
 

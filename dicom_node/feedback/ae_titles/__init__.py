@@ -1,0 +1,1 @@
+"""Answers that are objects sent to an answer AE title."""

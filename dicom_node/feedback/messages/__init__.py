@@ -1,0 +1,1 @@
+"""Answers that are messages: HL7 and FHIR."""

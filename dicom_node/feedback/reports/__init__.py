@@ -1,0 +1,1 @@
+"""Answers that are documents: reports, key objects, presentation states."""

@@ -1,0 +1,1 @@
+"""Telling those who have a result what a person said of it."""

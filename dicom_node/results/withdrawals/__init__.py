@@ -1,0 +1,1 @@
+"""Taking a result back, in each receiver's own words."""
