@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import enum
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
 
-import models.bundle
 from dicom_node.archive import client as archive_client
-from dicom_node.commands.answer_lines import answer_lines
-from dicom_node.commands.certificate_lines import certificate_lines
-from dicom_node.commands.login_lines import login_lines
+from dicom_node.commands.checks.answers import answer_lines
+from dicom_node.commands.checks.bundles import check_bundles
+from dicom_node.commands.checks.certificates import certificate_lines
+from dicom_node.commands.checks.destinations import check_destinations
+from dicom_node.commands.checks.line import Line, Mark
+from dicom_node.commands.checks.logins import login_lines
 from dicom_node.config.load import load_settings
 from dicom_node.config.model import NodeSettings
-from dicom_node.core.delivery import Proof
 from dicom_node.core.errors import ConfigError, NodeError
-from dicom_node.core.run import Release
-from dicom_node.delivery.answers import REPORTS
-from dicom_node.delivery.destinations.dicom_store import Settings as DicomStoreSettings
-from dicom_node.delivery.plan import RELEASABLE_EVIDENCE, Destination, roles_wanted
-from dicom_node.delivery.proof import wanted_proof
-from dicom_node.delivery.settings import ArchivingSettings, DestinationSettings
 from dicom_node.home import Home
-from dicom_node.inference.bundles import SHIPPED
 from dicom_node.log import quiet_libraries
 from dicom_node.node import BEAT_SECONDS, last_beats
-from dicom_node.plugins import load_kind
 from dicom_node.store.connect import default_url, open_database
 from dicom_node.studies.disk import DiskWatch, Level, words
-from dicom_node.studies.rejection import KEY_OBJECT_SELECTION
-
-#: Of the report about an answer (results/assessments/report.py).
-BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
-
-
-class Mark(enum.StrEnum):
-    """What a line says at its start."""
-
-    OK = "ok"
-    NOTE = "note"  # works, but somebody should know
-    FAIL = "FAIL"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the answer."""
-
-    mark: Mark
-    subject: str
-    text: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,9 +59,9 @@ def check_home(home: Home) -> Iterator[Line]:
         "database": lambda: check_database(home, settings),
         "ports": lambda: check_ports(home, settings),
         "senders": lambda: check_senders(settings),
-        "answers": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in answer_lines(settings)),
-        "pages": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in login_lines(settings)),
-        "certificates": lambda: (Line(Mark(told.mark), told.subject, told.text) for told in certificate_lines(settings)),
+        "answers": lambda: answer_lines(settings),
+        "pages": lambda: login_lines(settings),
+        "certificates": lambda: certificate_lines(settings),
         "archives": lambda: check_archives(settings),
         "destinations": lambda: check_destinations(settings),
     }
@@ -101,65 +71,6 @@ def check_home(home: Home) -> Iterator[Line]:
         except Exception as error:  # the command line: one broken part must not hide the others
             broken = "the check itself broke; this is a defect or a broken installation"
             yield Line(Mark.FAIL, subject, f"{error if isinstance(error, NodeError) else broken} ({type(error).__name__})")
-
-
-def check_bundles(home: Home, settings: NodeSettings) -> Iterator[Line]:
-    """Verify every bundle that a rule needs, its operating point, and the device that runs it."""
-    asked: set[tuple[str, str | None]] = set()
-    for rule in settings.routing.rules:
-        needs: tuple[str, ...] = load_kind("pipeline", rule.pipeline).NEEDS
-        for name in needs:
-            version = rule.bundles.get(name)
-            try:
-                bundle = models.bundle.load_bundle(models.bundle.find_bundle(name, version, (home.bundles, *SHIPPED)))
-                if name == needs[0]:
-                    point = bundle.operating_point(rule.policy)
-                    yield from _policy(rule.name, rule.policy, bundle, bool(point.get("feasible", True)))
-                    yield from _evidence(rule.name, rule.release, rule.destinations, bundle, settings)
-            except models.bundle.BundleError as error:
-                yield Line(Mark.FAIL, f"rule {rule.name}", str(error))
-                continue
-            if (name, version) not in asked:
-                asked.add((name, version))
-                yield Line(Mark.OK, f"bundle {bundle.label}", f"verified; evidence: {bundle.evidence}{_origin(bundle)}")
-                yield _device(bundle, settings)
-
-
-def _policy(rule: str, policy: str, bundle: models.bundle.Bundle, feasible: bool) -> Iterator[Line]:
-    if not feasible:
-        text = f'the policy "{policy}" of {bundle.label} could not be reached in its validation; every result is for review'
-        yield Line(Mark.NOTE, f"rule {rule}", text)
-
-
-def _evidence(
-    rule: str, release: Release, destinations: tuple[str, ...], bundle: models.bundle.Bundle, settings: NodeSettings
-) -> Iterator[Line]:
-    if release is Release.SILENT:
-        yield Line(Mark.NOTE, f"rule {rule}", "release is silent: results stay on the node")
-        return
-    if release is Release.AFTER_ANSWER and not any(reader.role == "radiologist" for reader in settings.readers):
-        text = "release is after_answer, and readers names no radiologist: nobody's answer releases a result"
-        yield Line(Mark.NOTE, f"rule {rule}", text)
-    closed = [name for name in destinations if not settings.destinations[name].allow_unvalidated]
-    if bundle.evidence != RELEASABLE_EVIDENCE and closed:
-        why = f'the evidence for {bundle.label} is "{bundle.evidence}" and allow_unvalidated is false there'
-        yield Line(Mark.NOTE, f"rule {rule}", f"nothing goes to {', '.join(closed)}: {why}")
-
-
-def _origin(bundle: models.bundle.Bundle) -> str:
-    return (", trained on synthetic images" if bundle.synthetic else "") + (", reduced-width twin" if bundle.twin else "")
-
-
-def _device(bundle: models.bundle.Bundle, settings: NodeSettings) -> Line:
-    import models.session  # loads the inference library: only where a bundle is really there
-
-    wanted = settings.inference.device
-    try:
-        session = models.session.Session(bundle.model, threads=settings.inference.threads, device=wanted)
-    except Exception as error:  # the library has its own exception for every kind of failure, none of a common class
-        text = f"the network cannot be loaded with device: {wanted} ({type(error).__name__}: {error})"
-        return Line(Mark.FAIL, f"device for {bundle.label}", text)
-    return Line(Mark.OK, f"device for {bundle.label}", {"cuda": "GPU", "cpu": "CPU"}.get(session.device, session.device))
 
 
 def check_disk(home: Home, settings: NodeSettings) -> Iterator[Line]:
@@ -259,63 +170,3 @@ def check_archives(settings: NodeSettings) -> Iterator[Line]:
             yield Line(Mark.FAIL, f"archive {name}", problem)
         if not problems:
             yield Line(Mark.OK, f"archive {name}", archive_client.describe(archive))
-
-
-_NO_NOTES = "It takes no Key Object Selections: a result that is withdrawn must be hidden there by hand, and is reported as parked"
-_NO_HIDING = "It takes no Key Object Selections, so hide_rejected: true can do nothing: allow them there, or write false"
-_NO_ASSESSMENTS = (
-    "It takes no Basic Text SR: what a radiologist answers to a result cannot be shown there; allow it, or write assessments: false"
-)
-
-
-def _gets_assessments(destination: DestinationSettings, roles: Iterable[str]) -> bool:
-    """Say whether reports about answers go there: beside DICOM reports only."""
-    return destination.assessments and any(role.partition(":")[0] in REPORTS for role in roles)
-
-
-def check_destinations(settings: NodeSettings) -> Iterator[Line]:
-    """Ask every destination whether it would take what rules would send."""
-    for name, destination in settings.destinations.items():
-        module = load_kind("destination", destination.kind)
-        rules = [rule for rule in settings.routing.rules if name in rule.destinations]
-        if not rules:
-            yield Line(Mark.NOTE, f"destination {name}", "no rule sends anything here")
-        place = Destination(destination, tuple(module.MEDIA_TYPES))
-        roles = sorted({role for rule in rules for role in roles_wanted(rule.outputs, [place])})
-        sop_classes = dict.fromkeys(uid for role in roles for uid in load_kind("output", role.partition(":")[0]).SOP_CLASS_UIDS)
-        try:
-            problems = module.check(destination, tuple(sop_classes))
-        except NodeError as error:
-            problems = [str(error)]
-        for problem in problems:
-            yield Line(Mark.FAIL, f"destination {name}", problem)
-        yield from _reports(name, destination, {peer.ae_title for peer in settings.reception.peers})
-        if not problems and sop_classes and module.check(destination, (KEY_OBJECT_SELECTION,)):
-            wanted = isinstance(destination, ArchivingSettings) and destination.hide_rejected
-            yield (
-                Line(Mark.FAIL, f"destination {name}", _NO_HIDING) if wanted else Line(Mark.NOTE, f"destination {name}", _NO_NOTES)
-            )
-        if not problems and _gets_assessments(destination, roles) and module.check(destination, (BASIC_TEXT_SR,)):
-            yield Line(Mark.NOTE, f"destination {name}", _NO_ASSESSMENTS)
-        if not problems and hasattr(module, "notes"):
-            for note in module.notes(destination):
-                yield Line(Mark.NOTE, f"destination {name}", note)
-        if not problems:
-            what = f" It takes {', '.join(roles)}." if roles else ""
-            yield Line(Mark.OK, f"destination {name}", module.describe(destination) + what + _proof(destination))
-
-
-def _proof(destination: DestinationSettings) -> str:
-    proof = wanted_proof(destination)
-    return {
-        Proof.COMMITMENT: " Delivered means: the PACS has committed to keep it.",
-        Proof.QUERY: " Delivered means: found in the archive afterwards.",
-    }.get(proof, "")
-
-
-def _reports(name: str, destination: DestinationSettings, senders: set[str]) -> Iterator[Line]:
-    if isinstance(destination, DicomStoreSettings) and destination.proof == "commitment":
-        archive = destination.commitment_ae_title or destination.ae_title
-        if archive not in senders:
-            text = f"reports of storage commitment on an association of {archive} would be rejected: add it to reception.peers"
-            yield Line(Mark.NOTE, f"destination {name}", text)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.commands.certificate_lines import certificate_lines
+from dicom_node.commands.checks.certificates import certificate_lines
 from dicom_node.config.certificates import seconds_to_expiry
 from dicom_node.config.load import parse_settings
 from dicom_node.config.model import NodeSettings

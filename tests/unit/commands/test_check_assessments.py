@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dicom_node.commands import check
-from dicom_node.commands.check import Line, Mark
+from dicom_node.commands.checks.destinations import check_destinations
+from dicom_node.commands.checks.line import Line, Mark
 from dicom_node.config.load import load_settings
 from dicom_node.home import Home
 from tests.factories.quirky_peers import quirky_pacs
@@ -23,7 +23,7 @@ def lines(tmp_path: Path, classes: tuple[str, ...], **settings: object) -> list[
         destination = {**where, "outputs": ["structured_report"], **settings}
         node = {"site": {"timezone": "UTC"}, "routing": {"rules": [rule]}, "destinations": {"pacs": destination}}
         (tmp_path / "node.yaml").write_text(yaml.safe_dump(node))
-        return list(check.check_destinations(load_settings(Home(tmp_path).config)))
+        return list(check_destinations(load_settings(Home(tmp_path).config)))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_node.commands.check import Mark, check_disk
+from dicom_node.commands.check import check_disk
+from dicom_node.commands.checks.line import Mark
 from dicom_node.config.model import NodeSettings
 from dicom_node.home import Home
 

@@ -12,8 +12,8 @@ import pytest
 
 from dicom_node import cli, log
 from dicom_node.commands import check, schema
-from dicom_node.commands.answer_lines import answer_lines
-from dicom_node.commands.check import Line, Mark
+from dicom_node.commands.checks.answers import answer_lines
+from dicom_node.commands.checks.line import Line, Mark
 from dicom_node.config.load import parse_settings
 from dicom_node.home import Home
 from tests.factories.bundles import write_bundle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_node.commands.login_lines import login_lines
+from dicom_node.commands.checks.logins import login_lines
 from dicom_node.config.load import parse_settings
 from dicom_node.demo.peers import free_ports
 from tests.factories.oidc_provider import oidc_provider

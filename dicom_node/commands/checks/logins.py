@@ -5,29 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from dicom_node.commands.certificate_lines import Told
+from dicom_node.commands.checks.line import Line, Mark
 from dicom_node.config.model import NodeSettings
 from dicom_node.web.oidc import LoginRefused, Oidc
 
 
-def login_lines(settings: NodeSettings) -> Iterator[Told]:
+def login_lines(settings: NodeSettings) -> Iterator[Line]:
     """Yield a line for each way to log in."""
     web = settings.web
     if not web.has_login:
-        yield Told("note", "pages", "nobody can log in, so no result can be answered on its page; set web.users or web.oidc")
+        yield Line(Mark.NOTE, "pages", "nobody can log in, so no result can be answered on its page; set web.users or web.oidc")
         return
     if not web.public_url:
-        yield Told("note", "pages", "results carry no link to their page; set web.public_url")
+        yield Line(Mark.NOTE, "pages", "results carry no link to their page; set web.public_url")
     if web.users:
-        yield Told("ok", "pages", f"logins with a password: {len(web.users)}")
+        yield Line(Mark.OK, "pages", f"logins with a password: {len(web.users)}")
     if web.oidc is None:
         return
     try:
         Oidc(web.oidc, "", b"").look()
     except LoginRefused as error:
-        yield Told("FAIL", "pages", f"web.oidc at {web.oidc.issuer}: {_for_it(error)}")
+        yield Line(Mark.FAIL, "pages", f"web.oidc at {web.oidc.issuer}: {_for_it(error)}")
     else:
-        yield Told("ok", "pages", "the login of web.oidc answers, and its keys can be read")
+        yield Line(Mark.OK, "pages", "the login of web.oidc answers, and its keys can be read")
 
 
 def _for_it(error: LoginRefused) -> str:
