@@ -72,7 +72,8 @@ def _by_messages(settings: NodeSettings) -> Iterator[Line]:
     if fhir.hook_token_file:
         yield _hook(Path(fhir.hook_token_file))
         if is_loopback(settings.web.host) and not settings.web.behind_proxy:
-            yield Line(Mark.NOTE, "answers by FHIR", f"the hook is on {settings.web.host}: only servers here can call it")
+            text = f"the hook is on {settings.web.host}: only a server on this machine can call it"
+            yield Line(Mark.NOTE, "answers by FHIR", text)
 
 
 def _hook(file: Path) -> Line:
