@@ -46,6 +46,8 @@ def render(folder: Path) -> str:
             "## Does it react to an opacity?",
             _pasted(share),
         ]
+    for told in metrics.get("tables", []):
+        parts += ["## " + told["title"], *([told["text"]] if told["text"] else []), _table(told["head"], told["rows"])]
     parts += ["## Images", _counts(metrics["counts"]), "## Known failures and limits", _bullets(manifest["limits"])]
     parts += ["## Sources and licences", _sources(provenance["sources"]), "## How it was made", _made(manifest, provenance)]
     return "\n\n".join(parts) + "\n"
@@ -114,7 +116,8 @@ def _on_test(policies: Mapping[str, Mapping[str, Any]]) -> str:
                         _interval(entry["clopper_pearson"]),
                     )
                 )
-    return _table(("policy", "", "source", "images", "Wilson", "Clopper-Pearson"), rows)
+    words = "Counted in patients: a patient's score is that of the highest image, so one image that is called calls the patient."
+    return _table(("policy", "", "source", "patients", "Wilson", "Clopper-Pearson"), rows) + "\n\n" + words
 
 
 def _calibration(tables: Mapping[str, Mapping[str, Any]]) -> str:
@@ -154,6 +157,7 @@ def _made(manifest: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     if provenance.get("starting_weights"):
         start = provenance["starting_weights"]
         lines.append(f"Starting weights: {start['title']} ({start['licence']}).")
+    lines += provenance.get("changes") or []
     assumed = manifest.get("assumed") or []
     if assumed:
         lines.append("Chosen by us, stated by no source document: " + "; ".join(assumed) + ".")

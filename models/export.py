@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.session import Session
+from models.zoo.hegl_vit import HeglGraph
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam", "campp")
+ATTENTION_OUTPUTS = ("logits", "probabilities", "embedding", "attention")
 TOLERANCE = 1e-4
 
 
@@ -38,7 +40,8 @@ class ClassifierGraph(nn.Module):
         weight = self.net.head.weight  # (C, K)
         embedding = maps.mean((2, 3))  # (N, K)
         logits = F.linear(embedding, weight, self.net.head.bias)  # (N, C)
-        probabilities = torch.cat([torch.sigmoid(logits[:, :1]), torch.softmax(logits[:, 1:], 1)], 1)
+        first = torch.sigmoid(logits[:, :1])
+        probabilities = first if weight.shape[0] == 1 else torch.cat([first, torch.softmax(logits[:, 1:], 1)], 1)
         flat = maps.flatten(2)  # (N, K, h*w)
         shape = (-1, weight.shape[0], maps.shape[2], maps.shape[3])
         cam = F.relu(torch.matmul(weight, flat)).reshape(shape)
@@ -84,6 +87,11 @@ def export_classifier(net: nn.Module, size: int, path: Path, probe: NDArray[np.f
         if float(net.features(torch.from_numpy(probe)).min()) < 0:
             raise ValueError("the last feature map is negative somewhere: the closed forms of the class maps do not hold")
     return _write(ClassifierGraph(net).eval(), size, path, probe, OUTPUTS)
+
+
+def export_attention(net: nn.Module, size: int, path: Path, probe: NDArray[np.float32]) -> float:
+    """Write the graph of ``models.zoo.hegl_vit``, attention included; returns and raises as ``export_classifier``."""
+    return _write(HeglGraph(net).eval(), size, path, probe, ATTENTION_OUTPUTS)
 
 
 def export_segmenter(net: nn.Module, size: int, path: Path, probe: NDArray[np.float32]) -> float:

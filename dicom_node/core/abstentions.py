@@ -67,6 +67,7 @@ _ALL = (
     _own("mixed_geometry", "Slices of unlike orientation, matrix or frame of reference."),
     _own("not_hounsfield", "Pixel values are not Hounsfield units."),
     _own("other_series", "Another series of the study is read."),
+    _own("no_nodule_slices", "No slice is marked, and none shows a nodule that could be chosen."),
     # held: shown in the story, nothing is sent
     _own("patient_conflict", "Images of two patients share one study."),
     _own("changed_pixels", "An image came again with other pixels under the same UID."),

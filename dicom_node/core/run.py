@@ -64,6 +64,7 @@ class Selection:
     not_read: tuple[NotRead, ...] = ()
     refusal: str = ""  # reason key when ``read`` is empty
     detail: str = ""
+    marked: tuple[tuple[str, int | None], ...] = ()  # slices that a person marked: SOP Instance UID, frame (from 1) of several
 
 
 @dataclass(frozen=True)

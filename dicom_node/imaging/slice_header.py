@@ -96,8 +96,10 @@ def _span(slices: list[SliceHeader]) -> float | None:
     """Return the distance from the first to the last slice along their common normal; ``None`` where they have none."""
     if not slices or any(not s.position_mm or s.orientation != slices[0].orientation for s in slices) or not slices[0].orientation:
         return None
-    along = np.asarray([s.position_mm for s in slices]) @ np.cross(slices[0].orientation[:3], slices[0].orientation[3:])
-    return float(np.ptp(along))
+    with np.errstate(all="ignore"):  # numbers of any size may be written
+        along = np.asarray([s.position_mm for s in slices]) @ np.cross(slices[0].orientation[:3], slices[0].orientation[3:])
+        span = float(np.ptp(along))
+    return span if np.isfinite(span) else None
 
 
 def _frames(dataset: Dataset) -> Iterator[SliceHeader]:

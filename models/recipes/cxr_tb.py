@@ -19,14 +19,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from models.export import export_classifier
 from models.session import Session
-from models.training import chest_set
+from models.training import chest_set, thumbnail
 from models.training.calibrate import fit_temperature, sigmoid
 from models.training.chest_set import ChestSet
 from models.training.data import Row, counts, index_hash, licences, prepare_all, read_index, split_hash, thumbnails
@@ -37,6 +34,7 @@ from models.training.manifest import manifest
 from models.training.operating import fit_points, one_per_patient
 from models.training.package import SOURCES, file_hash, finish, save_reference, save_weights, software
 from models.training.pasted import pasted_pairs
+from models.training.stability import CHANGES, changed, stability
 from models.training.statistics import auc_by_patient, brier
 from models.zoo.lite_cxr import LiteCxr
 from models.zoo.policy_cxr import Cnn3
@@ -114,18 +112,22 @@ def fit(
     return net.to(memory_format=torch.contiguous_format), history
 
 
-@torch.no_grad()
 def logits_of(net: nn.Module, chest: ChestSet, indices: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the ``abnormal`` logit of each image."""
-    parts = [net(torch.from_numpy(chest.normalised(indices[n : n + 32])))[:, 0].numpy() for n in range(0, len(indices), 32)]
+    return logits_of_images(net, chest, chest.images[indices])
+
+
+@torch.no_grad()
+def logits_of_images(net: nn.Module, chest: ChestSet, images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the ``abnormal`` logit of each image, (n, size, size) with values 0..1."""
+    ready = ((images - chest.config["mean"]) / chest.config["std"]).astype(np.float32)[:, None]
+    parts = [net(torch.from_numpy(ready[n : n + 32]))[:, 0].numpy() for n in range(0, len(ready), 32)]
     return np.concatenate(parts).astype(np.float64)
 
 
-def baseline(data: Path, learn: list[Row], apply: list[Row]) -> NDArray[np.float64]:
-    """Return what a logistic regression on 16 x 16 thumbnails says of ``apply``."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=5000))
-    model.fit(thumbnails(data, learn), [row.abnormal for row in learn])
-    return np.asarray(model.predict_proba(thumbnails(data, apply))[:, 1])
+def baseline(data: Path, learn: list[Row]) -> thumbnail.Thumbnail:
+    """Return the logistic regression on 16 x 16 thumbnails, fitted on the rows that the network learned from."""
+    return thumbnail.fit(thumbnails(data, learn), [row.abnormal for row in learn])
 
 
 def children(options: argparse.Namespace, rows: list[Row], config: dict[str, Any]) -> tuple[list[Row], NDArray[np.float32]]:
@@ -224,7 +226,9 @@ def package(
         young_scores = net(torch.from_numpy(young_images))[:, 0].numpy() if young else np.zeros(0)
     tested = [*test_rows, *young]
     scores = np.concatenate([logits["test"], young_scores])
-    thumbs = baseline(options.data, [chest.rows[i] for i in learn], tested)
+    simple = baseline(options.data, [chest.rows[i] for i in learn])
+    thumbnail.write(options.out, simple, index_hash(options.data))
+    thumbs = simple.logits(thumbnails(options.data, tested))
     pa = [n for n, row in enumerate(test_rows) if row.view in VIEWS]
     same = one_source(test_rows)
     session = Session(options.out / "model.onnx", threads=2, device="cpu")
@@ -240,6 +244,7 @@ def package(
             if point["feasible"]
         },
         "calibration": calibration_table([test_rows[n] for n in same], sigmoid(logits["test"][same]), probabilities[same]),
+        "stability": steady(net, chest, test[same]),
         "leaderboard": board,
         "pasted": pasted_pairs(net, chest),
         "assessable": {label: assessable(fit_rows, label) for label in ("tuberculosis", "pneumonia")},
@@ -288,6 +293,14 @@ def package(
     )
 
 
+def steady(net: nn.Module, chest: ChestSet, indices: NDArray[np.intp]) -> list[dict[str, Any]]:
+    """Return how the AUC within sources that hold both labels changes under letters, borders, gamma, blur and JPEG."""
+    rows, images = [chest.rows[i] for i in indices], chest.images[indices]
+    scores = {name: logits_of_images(net, chest, changed(images, name)) for name in CHANGES}
+    plain = logits_of_images(net, chest, images)
+    return stability([row.abnormal for row in rows], plain, scores, [row.patient for row in rows])
+
+
 def leave_out(options: argparse.Namespace, chest: ChestSet, candidate: Candidate, source: str) -> dict[str, Any]:
     """Train without the abnormal images of one source and test on that source: does what was learned elsewhere hold there?"""
     learn = np.array([i for i in chest.of("train") if not (chest.rows[i].source == source and chest.rows[i].abnormal)])
@@ -295,7 +308,7 @@ def leave_out(options: argparse.Namespace, chest: ChestSet, candidate: Candidate
     net, history = fit(candidate, chest, learn, LoopSettings(options.leave_out_epochs, candidate.learning_rate))
     rows = [chest.rows[i] for i in test]
     labels, patients = [row.abnormal for row in rows], [row.patient for row in rows]
-    thumbs = baseline(options.data, [chest.rows[i] for i in learn], rows)
+    thumbs = baseline(options.data, [chest.rows[i] for i in learn]).logits(thumbnails(options.data, rows))
     return {
         "source": source,
         "images": len(rows),

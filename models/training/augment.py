@@ -78,3 +78,30 @@ def paste_opacity(rng: np.random.Generator, image: Image, lungs: Image) -> Image
     strength = rng.uniform(0.25, 0.85)
     bright = np.float32(np.quantile(image, 0.85))
     return np.asarray(image + strength * density * np.clip(bright - image, 0, None), np.float32)
+
+
+def letters(rng: np.random.Generator, image: Image) -> Image:
+    """Write one to three bright letters near a corner, as film markers are: they say nothing of the lungs."""
+    size = image.shape[0]
+    text = "".join(rng.choice(list("LRPAXSD147"), int(rng.integers(1, 4))))
+    x = int(size * (rng.uniform(0.02, 0.12) if rng.random() < 0.5 else rng.uniform(0.72, 0.86)))
+    y = int(size * (rng.uniform(0.08, 0.2) if rng.random() < 0.7 else rng.uniform(0.85, 0.98)))
+    grey, scale = np.float32(rng.uniform(0.85, 1.0)), size / 224 * rng.uniform(0.5, 0.9)
+    ink = np.zeros(image.shape, np.uint8)  # OpenCV draws text on bytes only
+    cv2.putText(ink, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, max(1, size // 112), cv2.LINE_AA)
+    share = ink.astype(np.float32) / 255
+    return np.asarray(image * (1 - share) + grey * share, np.float32)
+
+
+def border(rng: np.random.Generator, image: Image) -> Image:
+    """Lay an even strip, black or white, up to 8 % wide over one or more sides, as collimators and scanners do."""
+    size = image.shape[0]
+    out = image.copy()
+    grey = np.float32(0.0 if rng.random() < 0.7 else 1.0)
+    chosen = rng.random(4) < 0.5
+    chosen[rng.integers(4)] = True
+    for side in np.flatnonzero(chosen):
+        width = max(1, int(size * rng.uniform(0.02, 0.08)))
+        strip = (out[:width], out[-width:], out[:, :width], out[:, -width:])[side]
+        strip[:] = grey
+    return out

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from models.training.augment import borrow_histogram, geometry, look, paste_opacity, quantiles
 from models.training.data import Row, prepare_all, to_network
+from models.training.data import adult as adult
 from models.training.lungs import Box, find_lungs
 
 #: Share of under- and over-exposed images and the contrast below which CLAHE runs, as quantiles of the training part.
 UNDER, OVER, FLAT = 0.01855, 0.99029, 0.25
 CLASS_INDEX = {"tuberculosis": 0, "pneumonia": 1, "normal": 2}
-ADULT_YEARS = 18.0
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,6 @@ class ChestSet:
     def normalised(self, indices: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """Return (n, 1, size, size) as the graph wants it."""
         return ((self.images[indices] - self.config["mean"]) / self.config["std"]).astype(np.float32)[:, None]
-
-
-def adult(row: Row) -> bool:
-    """Say whether the image is of an adult, as far as the index knows: one source is of small children throughout."""
-    return row.source != "kermany_pediatric" and not (row.age is not None and row.age < ADULT_YEARS)
 
 
 def load(

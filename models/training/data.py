@@ -27,6 +27,9 @@ CALIBRATION_BUCKETS = 25  # of 100: a quarter of the train patients fits the pol
 SELECTION_BUCKETS = 10  # another tenth chooses the model and the temperature
 
 
+ADULT_YEARS = 18.0
+
+
 @dataclass(frozen=True)
 class Row:
     """One radiograph of the set. ``part``: train, selection, calibration or test."""
@@ -46,6 +49,11 @@ class Row:
     def abnormal(self) -> int:
         """1 unless the label is normal."""
         return int(self.label != "normal")
+
+
+def adult(row: Row) -> bool:
+    """Say whether the image is of an adult, as far as the index knows: one source is of small children throughout."""
+    return row.source != "kermany_pediatric" and not (row.age is not None and row.age < ADULT_YEARS)
 
 
 def part_of(patient: str, split_group: str) -> str:

@@ -74,15 +74,20 @@ def discrimination(rows: Sequence[Row], scores: Floats, baseline: Floats) -> lis
 
 
 def at_threshold(rows: Sequence[Row], probabilities: Floats, tau: float) -> dict[str, Any]:
-    """Return sensitivity by source and specificity at p >= tau, each with Wilson and Clopper-Pearson intervals, images as units."""
+    """Return sensitivity and specificity by source at p >= tau, each with Wilson and Clopper-Pearson intervals, patients as units.
+
+    A patient's score is that of the highest of the patient's images: one image that is called calls the patient. A patient with
+    images of both labels (films of two days) counts once under each, by the images of that label.
+    """
     result: dict[str, Any] = {"sensitivity": {}, "specificity": {}}
     for kind, wanted in (("sensitivity", 1), ("specificity", 0)):
-        groups: dict[str, list[int]] = {}
+        highest: dict[str, dict[str, float]] = {}
         for row, p in zip(rows, probabilities, strict=True):
             if row.abnormal == wanted:
-                groups.setdefault(row.source, []).append(int((p >= tau) == bool(wanted)))
-        for source, hits in sorted(groups.items()):
-            n = len(hits)
+                mine = highest.setdefault(row.source, {})
+                mine[row.patient] = max(mine.get(row.patient, 0.0), float(p))
+        for source, scores in sorted(highest.items()):
+            hits, n = [int((p >= tau) == bool(wanted)) for p in scores.values()], len(scores)
             result[kind][source] = {
                 "n": n,
                 "hits": sum(hits),

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +39,12 @@ def train(
     loss_of: Callable[[nn.Module, tuple[Tensor, ...]], Tensor],
     settings: LoopSettings,
     say: Callable[[str], None] = print,
+    checkpoint: Path | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train and return the averaged network in evaluation mode, and the loss of every epoch.
 
-    ``batches(epoch)`` yields tuples of tensors, image first; ``loss_of`` gives a scalar.
+    ``batches(epoch)`` yields tuples of tensors, image first; ``loss_of`` gives a scalar. ``checkpoint``: a file that is written
+    after every epoch; where it is there, training goes on after the epoch that it holds.
     """
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -58,7 +61,14 @@ def train(
     averaged = copy.deepcopy(net)
     history: list[dict[str, float]] = []
     started = time.monotonic()
-    for epoch in range(settings.epochs):
+    moving = (net, averaged, optimiser, schedule)
+    if checkpoint is not None and checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        history = kept["history"]
+        for part, state in zip(moving, kept["states"], strict=True):
+            part.load_state_dict(state)
+        torch.manual_seed(settings.seed + len(history))
+    for epoch in range(len(history), settings.epochs):
         net.train()
         losses: list[float] = []
         for batch in batches(epoch):
@@ -71,11 +81,19 @@ def train(
             losses.append(float(loss.detach()))
             _follow(averaged, net, min(settings.average, len(history) * 0.5 + 0.5))
         history.append({"epoch": epoch, "loss": sum(losses) / max(1, len(losses))})
+        if checkpoint is not None:
+            _keep(checkpoint, {"history": history, "states": [part.state_dict() for part in moving]})
         say(f"epoch {epoch + 1}/{settings.epochs}: loss {history[-1]['loss']:.4f}, {time.monotonic() - started:.0f} s")
         if settings.seconds and time.monotonic() - started > settings.seconds:
             say("the time for training is used up")
             break
     return averaged.eval(), history
+
+
+def _keep(path: Path, state: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)  # at once: a stop in the middle leaves the file before
 
 
 @torch.no_grad()

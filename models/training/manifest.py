@@ -14,7 +14,7 @@ def manifest(config: Mapping[str, Any], metrics: Mapping[str, Any], architecture
     low, high = -config["mean"] / config["std"], (1 - config["mean"]) / config["std"]
     return {
         "name": "cxr_tb",
-        "version": "0.1.0",
+        "version": "0.1.1",
         "task": "Abnormal or not, on one frontal chest radiograph of an adult.",
         "intended_use": "Trying out the way from PACS to PACS with adults' PA chest radiographs. Research use only.",
         "worth": worth(metrics),

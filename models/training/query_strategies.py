@@ -174,7 +174,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     rows = read_index(options.data)
-    made = embed(options.data, rows, BUNDLES / "cxr_tb" / "0.1.0", BUNDLES / "lungs_cxr" / "0.1.0", options.out)
+    made = embed(options.data, rows, BUNDLES / "cxr_tb" / "0.1.1", BUNDLES / "lungs_cxr" / "0.1.0", options.out)
     seen = time.monotonic() - began
     result = experiment(made.embedding.astype(np.float64), rows, options.seeds)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,7 @@ def positions(count: int = COUNT, spacing: float = SPACING_MM, orientation: Sequ
     """Return where the first pixels of slices lie, the table moving straight to the head, the body in the middle of each plane."""
     half = (SIZE - 1) / 2 * PIXEL_MM
     corner = -half * (np.asarray(orientation[:3]) + np.asarray(orientation[3:]))
-    return [corner + [0, 0, n * spacing] for n in range(count)]
+    return [corner + np.array([0, 0, n * spacing]) for n in range(count)]
 
 
 def ct_slice(number: int, orientation: Sequence[float], position: Sequence[float]) -> Dataset:

@@ -12,7 +12,7 @@ from dicom_node.cli import main
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph, to_bytes
 
-BUNDLE = Path(__file__).resolve().parents[3] / "models" / "bundles" / "cxr_tb" / "0.1.0"
+BUNDLE = Path(__file__).resolve().parents[3] / "models" / "bundles" / "cxr_tb" / "0.1.1"
 IMAGE, _, _ = chest_phantom(seed=5, size=512, abnormal=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 
 from models.bundle import load_bundle
 from models.recipes import cxr_tb, lungs_cxr
-from models.training import chest_set
+from models.training import chest_set, thumbnail
 from models.training.data import Row, part_of, read_index
 from models.training.loop import LoopSettings
+from models.training.stability import CHANGES
 from tests.factories.bundles import write_research_set
 
 
@@ -71,6 +73,9 @@ def test_the_classifier_recipe_writes_a_verified_bundle_with_policies(
     assert points["screening"]["n_by_source"].keys() == {"north", "south"}
     assert not next(o for o in bundle.config["outputs"] if o["key"] == "tuberculosis")["assessed"]
     assert "16 x 16" in (out / "MODEL_CARD.md").read_text()
+    simple = thumbnail.read(out)
+    assert simple.rows == sum(row.part == "train" for row in read_index(research_set))
+    assert {entry["change"] for entry in json.loads((out / "metrics.json").read_text())["stability"]} == set(CHANGES)
 
 
 def test_a_patient_never_changes_side() -> None:

@@ -109,7 +109,7 @@ def test_a_bundle_is_small_and_holds_no_code(bundle: Bundle) -> None:
 
 
 def test_the_classifier_decides_on_abnormal_alone_and_only_for_pa() -> None:
-    bundle = load_bundle(ROOT / "cxr_tb" / "0.1.0")
+    bundle = load_bundle(ROOT / "cxr_tb" / "0.1.1")
     assert tuple(output["key"] for output in bundle.config["outputs"]) == CLASSES
     points = bundle.operating_points()
     assert set(points) == {"screening", "triage", "rule_out"}

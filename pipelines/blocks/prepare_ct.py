@@ -1,0 +1,165 @@
+"""From a volume in Hounsfield units to a network's input, each step with the way back; used by training and node alike.
+
+A network of slices (every figure comes from ``bundle.yaml``, ``preprocessing``)::
+
+    preprocessing:
+      window: {level: -600, width: 1500}   # becomes 0..1
+      outside: floor                       # outside the lungs: the window's floor | keep
+      pixel_mm: 0.7                        # in plane
+      slab_mm: 5.0                         # thinner slices are averaged to this
+      size: 512                            # rows and columns, cut or padded about the picture's middle
+
+and a network of volumes::
+
+    preprocessing:
+      window_hu: [-1000, 400]              # becomes 0..1
+      margin_mm: 10                        # about the lungs' box
+      size: [64, 128, 128]                 # slices, rows, columns
+
+Shrinking in plane is area averaging (antialiased); along the body a volume is resized by a cubic spline (Zunair et al.,
+"Uniformizing Techniques to Process CT Scans with 3D CNNs for Tuberculosis Prediction", 2020).
+A pixel's centre is its integer coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dicom_node.core.findings import Spread
+from pipelines.blocks.prepare_cxr import Prepared, spread_on_source
+
+Volume = NDArray[np.float32]
+Mask = NDArray[np.uint8]
+Spacing = tuple[float, float, float]
+
+
+def prepare_slice(hu: Volume, spacing_mm: Spacing, lungs: Mask, index: int, config: Mapping[str, Any]) -> Prepared:
+    """Return the input for one slice; ``spread_on_source`` of ``prepare_cxr`` brings a map back to the volume's plane.
+
+    Parameters
+    ----------
+    hu, spacing_mm
+        (slices, rows, columns); mm (z, y, x).
+    lungs
+        uint8, the same shape, not 0 in lung.
+    index
+        The slice in the middle of the slab.
+    config
+        ``preprocessing``, the first form above.
+
+    Returns
+    -------
+    Prepared
+        ``network_input`` float32 (1, 1, size, size), 0..1; ``affine`` to the pixels of the volume's plane.
+
+    Raises
+    ------
+    ValueError
+        ``outside`` is neither ``floor`` nor ``keep``.
+    """
+    if config["outside"] not in ("floor", "keep"):
+        raise ValueError(f'outside: "{config["outside"]}" is not known. Known: floor, keep')
+    slab = slab_about(index, len(hu), spacing_mm[0], float(config["slab_mm"]))
+    plane = hu[slab].mean(0, dtype=np.float32)
+    low = float(config["window"]["level"]) - float(config["window"]["width"]) / 2
+    picture = np.clip((plane - np.float32(low)) / np.float32(config["window"]["width"]), 0, 1)
+    if config["outside"] == "floor":
+        picture[~lungs[slab].any(0)] = 0
+    rows, columns = picture.shape
+    pixel, size = float(config["pixel_mm"]), int(config["size"])
+    height, width = max(1, round(rows * spacing_mm[1] / pixel)), max(1, round(columns * spacing_mm[2] / pixel))
+    shrinks = height < rows or width < columns
+    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    square, top, left = _centred(np.asarray(picture, np.float32), size)
+    sy, sx = rows / height, columns / width
+    affine = np.array([[sx, 0, (0.5 - left) * sx - 0.5], [0, sy, (0.5 - top) * sy - 0.5], [0, 0, 1]])
+    record = {"slice": index, "slab": [slab.start, slab.stop], "resized": [height, width], "moved": [top, left]}
+    return Prepared(square[None, None], affine, record, (), (rows, columns))
+
+
+def slab_about(index: int, count: int, slice_mm: float, slab_mm: float) -> slice:
+    """Return the slices whose mean is a slab of ``slab_mm`` about ``index``; at the volume's ends a thinner one."""
+    thick = max(1, int(slab_mm / slice_mm + 0.5))
+    start = index - (thick - 1) // 2
+    return slice(max(0, start), min(count, start + thick))
+
+
+def _centred(picture: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], int, int]:
+    """Return the picture cut or padded to a square, and how far down and right it was moved (negative: cut)."""
+    rows, columns = picture.shape
+    top, left = (size - rows) // 2, (size - columns) // 2
+    square = np.zeros((size, size), np.float32)
+    there = slice(max(0, top), min(size, top + rows)), slice(max(0, left), min(size, left + columns))
+    square[there] = picture[there[0].start - top : there[0].stop - top, there[1].start - left : there[1].stop - left]
+    return square, top, left
+
+
+@dataclass(frozen=True)
+class PreparedVolume:
+    """What a network of volumes gets, and how to come back.
+
+    ``network_input``: float32 (1, 1, *size). ``scale``, ``offset``: per axis (z, y, x), network index i lies at source index
+    ``(i + 0.5) * scale - 0.5 + offset``. ``source_shape``: of the volume.
+    """
+
+    network_input: NDArray[np.float32]
+    scale: tuple[float, float, float]
+    offset: tuple[int, int, int]
+    source_shape: tuple[int, int, int]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def to_slice(self, values: Volume, index: int) -> Spread:
+        """Return how a map (d, h, w) that covers the input lies over slice ``index`` of the volume; zero outside the lungs' box.
+
+        Linear between the map's own slices, constant in its outer half slice.
+        """
+        depth, size = values.shape[0], self.network_input.shape[2:]
+        at = ((index + 0.5 - self.offset[0]) / self.scale[0]) * depth / size[0] - 0.5
+        inside = -0.5 <= at <= depth - 0.5
+        at = min(max(at, 0.0), depth - 1.0)
+        below = min(int(at), max(depth - 2, 0))
+        share = np.float32(at - below)
+        plane = values[below] * (1 - share) + values[min(below + 1, depth - 1)] * share if inside else np.zeros_like(values[0])
+        (_, sy, sx), (_, oy, ox) = self.scale, self.offset
+        affine = np.array([[sx, 0, 0.5 * sx - 0.5 + ox], [0, sy, 0.5 * sy - 0.5 + oy], [0, 0, 1]])
+        flat = Prepared(np.zeros((1, 1, *size[1:]), np.float32), affine, {}, (), self.source_shape[1:])
+        return spread_on_source(np.asarray(plane, np.float32), flat)
+
+
+def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping[str, Any]) -> PreparedVolume:
+    """Return the input for one volume: the lungs' box with a margin, windowed, resized. Arguments as ``prepare_slice``.
+
+    Raises
+    ------
+    ValueError
+        There is no lung, so there is no box.
+    """
+    ends = [np.nonzero(lungs.any(axes))[0] for axes in ((1, 2), (0, 2), (0, 1))]
+    if not ends[0].size:
+        raise ValueError("there is no lung in the mask: nothing to crop to")
+    margin = float(config["margin_mm"])
+    box = tuple(
+        slice(max(0, int(e[0] - np.ceil(margin / mm))), min(n, int(e[-1] + np.ceil(margin / mm)) + 1))
+        for e, mm, n in zip(ends, spacing_mm, hu.shape, strict=True)
+    )
+    depth, height, width = (int(n) for n in config["size"])
+    low, high = (float(v) for v in config["window_hu"])
+    part = hu[box]
+    shrinks = part.shape[1] > height or part.shape[2] > width
+    planes = np.empty((len(part), height, width), np.float32)
+    for k, plane in enumerate(part):
+        shown = np.clip((plane - np.float32(low)) / np.float32(high - low), 0, 1)
+        planes[k] = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = ndimage.zoom(planes, (depth / len(planes), 1, 1), order=3, mode="nearest", grid_mode=True)
+    scale = (len(planes) / depth, part.shape[1] / height, part.shape[2] / width)
+    offset = (box[0].start, box[1].start, box[2].start)
+    record = {"box": [[part.start, part.stop] for part in box], "size": [depth, height, width]}
+    network_input = np.clip(resized, 0, 1).astype(np.float32)[None, None]
+    return PreparedVolume(network_input, scale, offset, (hu.shape[0], hu.shape[1], hu.shape[2]), record)
