@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.setup
 
-.PHONY: setup demo test test-kill test-faults fuzz lint bench clean
+.PHONY: setup demo demo-ct test test-kill test-faults fuzz lint bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what can be called
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt deploy/dev/install_peers.sh deploy/dev/
 
 demo: $(STAMP)  ## the main job on a real radiograph; results in demo-out/
 	$(BIN)/dicom-node demo --out demo-out
+
+demo-ct: $(STAMP)  ## a drawn chest CT of 120 slices through PACS and node; results in demo-ct-out/
+	$(BIN)/dicom-node demo --ct --out demo-ct-out
 
 test: $(STAMP)  ## everything: unit, contract, integration against Orthanc, DCMTK and Postgres on loopback
 	$(BIN)/python -m pytest -m "not gpu and not faults" -n 2 --dist loadfile --durations=15
@@ -45,4 +48,4 @@ bench: $(STAMP)  ## reception beside Orthanc, DCMTK and a bare copy; start-up; t
 	$(BIN)/python -m tests.benchmark
 
 clean:  ## what the demo and the tests left
-	rm -rf demo-out build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo-out demo-ct-out build dist .pytest_cache .mypy_cache .ruff_cache

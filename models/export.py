@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from models.session import Session
 from models.zoo.hegl_vit import HeglGraph
+from models.zoo.ntm_cnn3d import NtmCnn3d, NtmGraph
 
 OUTPUTS = ("logits", "probabilities", "embedding", "cam", "campp")
 ATTENTION_OUTPUTS = ("logits", "probabilities", "embedding", "attention")
+VOLUME_OUTPUTS = (*OUTPUTS, "attention", "clinical_contribution")
 TOLERANCE = 1e-4
 
 
@@ -86,29 +88,45 @@ def export_classifier(net: nn.Module, size: int, path: Path, probe: NDArray[np.f
     with torch.no_grad():
         if float(net.features(torch.from_numpy(probe)).min()) < 0:
             raise ValueError("the last feature map is negative somewhere: the closed forms of the class maps do not hold")
-    return _write(ClassifierGraph(net).eval(), size, path, probe, OUTPUTS)
+    return _write(ClassifierGraph(net).eval(), path, {"image": _square(probe, size)}, OUTPUTS)
 
 
 def export_attention(net: nn.Module, size: int, path: Path, probe: NDArray[np.float32]) -> float:
     """Write the graph of ``models.zoo.hegl_vit``, attention included; returns and raises as ``export_classifier``."""
-    return _write(HeglGraph(net).eval(), size, path, probe, ATTENTION_OUTPUTS)
+    return _write(HeglGraph(net).eval(), path, {"image": _square(probe, size)}, ATTENTION_OUTPUTS)
+
+
+def export_volume(net: NtmCnn3d, path: Path, image: NDArray[np.float32], clinical: NDArray[np.float32]) -> float:
+    """Write the graph of ``models.zoo.ntm_cnn3d`` for volumes of the probe's size; returns and raises as ``export_classifier``.
+
+    ``image``: (n, 1, D, H, W). ``clinical``: (n, 11).
+    """
+    return _write(NtmGraph(net.eval()).eval(), path, {"image": image, "clinical": clinical}, VOLUME_OUTPUTS)
 
 
 def export_segmenter(net: nn.Module, size: int, path: Path, probe: NDArray[np.float32]) -> float:
     """Write ``image`` -> ``mask_probability`` and return the largest difference to torch; raises as ``export_classifier``."""
-    return _write(net.eval(), size, path, probe, ("mask_probability",))
+    return _write(net.eval(), path, {"image": _square(probe, size)}, ("mask_probability",))
 
 
-def _write(graph: nn.Module, size: int, path: Path, probe: NDArray[np.float32], outputs: tuple[str, ...]) -> float:
+def _square(probe: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    if probe.shape[1:] != (1, size, size):
+        raise ValueError(f"the probe has shape {probe.shape}, not (n, 1, {size}, {size})")
+    return probe
+
+
+def _write(graph: nn.Module, path: Path, probes: dict[str, NDArray[np.float32]], outputs: tuple[str, ...]) -> float:
+    """Write the graph with the inputs of ``probes``, by name and in their order, any number of cases; compare it with torch."""
+    cases = torch.export.Dim("n", min=1, max=256)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "model.onnx"
         torch.onnx.export(
             graph,
-            (torch.zeros(2, 1, size, size),),
+            tuple(torch.zeros(2, *probe.shape[1:]) for probe in probes.values()),
             str(raw),
-            input_names=["image"],
+            input_names=list(probes),
             output_names=list(outputs),
-            dynamic_shapes={"image": {0: torch.export.Dim("n", min=1, max=256)}},
+            dynamic_shapes={name: {0: cases} for name in probes},
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -118,9 +136,9 @@ def _write(graph: nn.Module, size: int, path: Path, probe: NDArray[np.float32], 
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
     with torch.no_grad():
-        expected = graph(torch.from_numpy(probe))
+        expected = graph(*(torch.from_numpy(probe) for probe in probes.values()))
     expected = expected if isinstance(expected, tuple) else (expected,)
-    got = Session(path, threads=1, device="cpu").run({"image": probe})
+    got = Session(path, threads=1, device="cpu").run(probes)
     worst = max(float(np.abs(got[name] - value.numpy()).max()) for name, value in zip(outputs, expected, strict=True))
     if worst > TOLERANCE:
         raise ValueError(f"ONNX and torch differ by {worst:.2e}, more than {TOLERANCE:g}")

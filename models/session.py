@@ -47,14 +47,19 @@ clock = Clock()
 _together: Callable[[RunMany], Callable[[Inputs], Outputs]] | None = None
 
 
-def put_together(make: Callable[[RunMany], Callable[[Inputs], Outputs]]) -> None:
+def put_together(make: Callable[[RunMany], Callable[[Inputs], Outputs]] | None) -> None:
     """Have sessions loaded from now on answer calls that come at the same time in one forward pass.
 
-    ``make`` gets a function that answers several inputs at once and returns one that answers one. Only graphs whose first axis is
-    free take part. The last bits of a result may then depend on its companions.
+    ``make`` gets a function that answers several inputs at once and returns one that answers one; ``None``: each by itself again.
+    Only graphs whose first axis is free take part. The last bits of a result may then depend on its companions.
     """
     global _together
     _together = make
+
+
+def gpu_present() -> bool:
+    """Say whether ``device="auto"`` would try a GPU: one is in the machine, and this ONNX Runtime was built for it."""
+    return any(path.exists() for path in _DEVICE_FILES) and CUDA in onnxruntime.get_available_providers()
 
 
 class DeviceUnavailable(BundleError):

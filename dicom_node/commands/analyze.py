@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.commands.read_paths import read_studies
-from dicom_node.core.artifact import DICOM
+from dicom_node.core.artifact import DICOM, file_stem
 from dicom_node.core.errors import BundleError, UsageError
 from dicom_node.core.findings import probability_text
 from dicom_node.core.run import Priority, Release, RunRequest, Selection, run_key
@@ -80,7 +80,9 @@ def analyze(
         raise UsageError(chosen.problem)
     if chosen.problem:
         raise BundleError(chosen.problem)
-    key = run_key(study.study_instance_uid, selection.read, pipeline_name, chosen.hashes, chosen.policy_hash, 1)
+    key = run_key(
+        *(study.study_instance_uid, selection.read, pipeline_name, chosen.hashes, chosen.policy_hash, 1), marked=selection.marked
+    )
     findings = run_pipeline(PipelineJob(pipeline_name, study, selection, chosen.folders, policy, out, settings))
     request = RunRequest(
         run_key=key,
@@ -109,7 +111,7 @@ def analyze(
     messages: list[dict[str, str]] = []
     out.mkdir(parents=True, exist_ok=True)
     for artifact in build_results(context, known_kinds("output")):
-        file = out / f"{study.study_key}-{artifact.role.replace(':', '-')}{artifact.suffix}"
+        file = out / f"{study.study_key}-{file_stem(artifact.role)}{artifact.suffix}"
         file.write_bytes(artifact.data)
         if artifact.media_type == DICOM:
             objects.append({"sop_class": artifact.sop_class_uid, "sop_instance_uid": artifact.identifier, "file": str(file)})

@@ -145,6 +145,11 @@ def told(story: StudyStory) -> Iterator[str]:
         yield f"  {result.text}"
     for one in story.pipelines:
         yield f"  {one.rule.pipeline}{'' if one.would_run else ', if the study were new'}:"
+        if one.selection.choice:  # of a CT study: not every slice of it
+            yield from (f"    Would {words[:1].lower()}{words[1:]}" for words in one.selection.choice[:1])
+            yield from (f"    {words}" for words in one.selection.choice[1:])
+            yield from (f"    {sentence}" for sentence in one.sending if one.would_run)
+            continue
         for instance in one.selection.read:
             yield f"    Would read {_named(instance)}; the pixels then decide."
         if not one.selection.read:
@@ -184,6 +189,8 @@ def as_json(story: StudyStory) -> dict[str, Any]:
                 "rule": one.rule.name,
                 "would_run": one.would_run and not held,
                 "read": [instance.path for instance in one.selection.read],
+                "why": one.selection.why,
+                "marked_slices": len(one.selection.marked),
                 "refusal": one.selection.refusal,
                 "detail": one.selection.detail,
                 "not_read": [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dicom_node.core.errors import StudyError
 from dicom_node.core.identifiers import study_key
+from dicom_node.core.marks import marked_slices
 from dicom_node.core.study import Instance, Study
 from dicom_node.imaging.header import read_instance
 
@@ -44,7 +46,8 @@ def read_studies(paths: Iterable[Path]) -> tuple[list[Study], list[tuple[Path, s
             )
             continue
         held[instance.sop_instance_uid] = instance
-    return [Study(study_key(uid), uid, tuple(held.values())) for uid, held in by_study.items()], not_read
+    studies = [Study(study_key(uid), uid, tuple(held.values())) for uid, held in by_study.items()]
+    return [dataclasses.replace(study, marks=marked_slices(study.instances)) for study in studies], not_read
 
 
 def _files(paths: Iterable[Path], not_read: list[tuple[Path, str]]) -> Iterator[Path]:

@@ -44,6 +44,7 @@ _ALL = (
     _own("multi_frame", "Multi-frame object: this pipeline reads single radiographs."),
     _own("matrix_size", "Image matrix too small or too large."),
     _own("inverted", "Grayscale contradicts its photometric tag."),
+    _own("rotated", "The image looks turned: on its side or upside down."),
     _own("lungs_not_found", "No plausible pair of lungs was found in the image."),
     _own("too_young", "Patient is younger than the intended use."),
     _own("age_unknown", "Patient age unknown; the model is for adults only."),

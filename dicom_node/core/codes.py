@@ -34,9 +34,12 @@ NORMAL = Code("17621005", "SCT", "Normal")
 ABNORMAL = Code("263654008", "SCT", "Abnormal")
 UNDETERMINED = Code("371934000", "SCT", "Normality Undetermined")
 LUNG = Code("39607008", "SCT", "Lung")
+RIGHT = Code("24028007", "SCT", "Right")
+LEFT = Code("7771000", "SCT", "Left")
 ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
 SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
 AREA = Code("42798000", "SCT", "Area")
+VOLUME = Code("118565006", "SCT", "Volume")
 
 PROBABILITY = Code("122157", "DCM", "Probability")
 NORMALITY = Code("121402", "DCM", "Normality")
@@ -60,6 +63,7 @@ DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 UNITY = Code("1", "UCUM", "no units")
 SQUARE_MILLIMETER = Code("mm2", "UCUM", "square millimeter")
+CUBIC_CENTIMETER = Code("cm3", "UCUM", "cubic centimeter")
 
 # "Not analysed, because": the analysis failed (CID 6047) and why (PS3.16 CID 9300, CID 9303 or our own).
 ANALYSIS_NOT_PERFORMED = Code("111245", "DCM", "No algorithms succeeded; without findings")
@@ -85,10 +89,20 @@ POLICY = private("POLICY", "Operating policy")
 GUARANTEE = private("GUARANTEE", "Statistical guarantee of the policy")
 QUALITY_FLAG = private("QUALITY-FLAG", "Quality or input flag")
 REFUSAL_REASON = private("REFUSAL", "Reason for not analysing")
+MAP_STABILITY = private("MAP-STABILITY", "Stability of the saliency map")
+CLINICAL_CONTRIBUTION = private("CLINICAL-CONTRIB", "Contribution of the clinical data, in log-odds")
 AI_RESULT = private("AI-CXR-RESULT", "AI result, chest radiograph (research use only)")
+AI_CT_RESULT = private("AI-CT-RESULT", "AI result, chest CT (research use only)")
+#: A result as a whole, whatever it is about: what messages that come back name.
+RESULT_CODES = (AI_RESULT, AI_CT_RESULT)
+SLICE_CHOICE = private("SLICE-CHOICE", "How the slice was chosen")
+SLICE_MARKED = private("SLICE-MARKED", "Marked by a person")
+SLICE_AUTOMATIC = private("SLICE-AUTO", "Chosen automatically")
 
-# Procedure reported, outside DICOM's SNOMED subset; compared with several public extracts ("Plain chest X-ray (procedure)").
+# Procedure reported, outside DICOM's SNOMED subset; compared with several public extracts ("Plain chest X-ray (procedure)",
+# "Computed tomography of chest (procedure)").
 CHEST_RADIOGRAPHY = Code("399208008", "SCT", "Plain chest X-ray")
+CHEST_CT = Code("169069000", "SCT", "CT of chest")
 DISCONTINUED = Code("110513", "DCM", "Discontinued for unspecified reason")
 
 # Document level of the structured report.

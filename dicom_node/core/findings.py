@@ -63,6 +63,12 @@ class Finding:
     threshold_high: float | None = None
     note: str = ""
 
+    @property
+    def gray_zone(self) -> tuple[float, float] | None:
+        """The lower and upper threshold; ``None`` where the policy has no zone between them."""
+        low, high = self.threshold_low, self.threshold_high
+        return (low, high) if low is not None and high is not None and low < high else None
+
 
 @dataclass(frozen=True)
 class BundleRef:

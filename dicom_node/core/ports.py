@@ -23,7 +23,10 @@ class Pipeline(Protocol):
         """Say by header alone which instances would be read, and why the others are not. Pure."""
 
     def run(self, study: Study, selection: Selection, bundles: Mapping[str, Path], policy: str, settings: Any) -> Findings:
-        """Read pixels, run the networks, decide. Raises ``StudyError`` or ``BundleError``; a refusal is returned, not raised."""
+        """Read pixels, run the networks, decide. Raises ``StudyError`` or ``BundleError``; a refusal is returned, not raised.
+
+        Where a series was chosen among others, ``provenance["series"]`` says in a sentence which one and why: reports repeat it.
+        """
 
 
 class Output(Protocol):
@@ -37,8 +40,11 @@ class Output(Protocol):
     def wanted(self, findings: Findings) -> bool:
         """Say whether these findings give an object of this kind (a refusal gives no overlay)."""
 
-    def build(self, context: Any, variant: str) -> Artifact:
-        """Build the object. ``context`` is ``dicom_node.results.context.ResultContext``. Deterministic to the byte."""
+    def build(self, context: Any, variant: str) -> Artifact | tuple[Artifact, ...]:
+        """Build the object, or several of one kind, told apart by ``#2``, ``#3`` at the end of their roles.
+
+        ``context`` is ``dicom_node.results.context.ResultContext``. Deterministic to the byte.
+        """
 
 
 class Destination(Protocol):

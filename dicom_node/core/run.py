@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 
+from dicom_node.core.abstentions import sentence
 from dicom_node.core.findings import NotRead
 from dicom_node.core.identifiers import NAMESPACE
-from dicom_node.core.study import Instance
+from dicom_node.core.study import Instance, Mark
 from dicom_node.version import VERSION
 
 
@@ -64,7 +66,19 @@ class Selection:
     not_read: tuple[NotRead, ...] = ()
     refusal: str = ""  # reason key when ``read`` is empty
     detail: str = ""
-    marked: tuple[tuple[str, int | None], ...] = ()  # slices that a person marked: SOP Instance UID, frame (from 1) of several
+    marked: tuple[Mark, ...] = ()  # slices that a person marked, where the pipeline reads such
+    why: str = ""  # what was chosen and why, one sentence without identifiers; the study's story tells it
+
+    @property
+    def choice(self) -> tuple[str, ...]:
+        """What was chosen and why, how many slices a person marked, and what was left, equal reasons counted; else nothing."""
+        if not self.why:
+            return ()
+        marks = len(self.marked)
+        slices = f"A person marked {marks} {'slice' if marks == 1 else 'slices'}." if marks else "Nobody marked a slice."
+        left = Counter(sentence(one.reason, one.detail) for one in self.not_read)
+        not_read = (f"Not read: {words}" + (f" ({count} images)" if count > 1 else "") for words, count in left.items())
+        return (f"read {self.why} {slices}", *not_read)
 
 
 @dataclass(frozen=True)
@@ -96,11 +110,13 @@ def run_key(
     bundle_hashes: tuple[str, ...],
     policy_hash: str,
     revision: int,
+    marked: tuple[Mark, ...] = (),
 ) -> str:
     """Return the name of a run: the same inputs, model bytes, policy, node and revision give the same name.
 
     Everything that leaves the node derives its UID from this key and its role, so a second sending is the same SOP Instance.
     """
     sources = sorted(f"{i.sop_instance_uid}:{i.digest}" for i in read)
-    parts = (study_instance_uid, *sources, pipeline, *sorted(bundle_hashes), policy_hash, VERSION, str(revision))
+    marks = sorted(f"mark:{uid}:{frame or ''}" for uid, frame in marked)  # other slices to read, another run
+    parts = (study_instance_uid, *sources, *marks, pipeline, *sorted(bundle_hashes), policy_hash, VERSION, str(revision))
     return "rn_" + uuid.uuid5(NAMESPACE, "|".join(parts)).hex

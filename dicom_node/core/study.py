@@ -11,6 +11,9 @@ from typing import Any
 
 from dicom_node.core.phi import Phi
 
+#: A slice that a person marked: SOP Instance UID, and the frame (from 1) of a multi-frame object.
+Mark = tuple[str, int | None]
+
 
 @dataclass(frozen=True)
 class HeaderFacts:
@@ -83,6 +86,7 @@ class HeaderFacts:
     made_by_this_node: bool = False  # Contributing equipment or equipment module names this product
     references: tuple[str, ...] = ()  # SOP Instance UIDs that a KOS, PR or SR names
     document_title: str = ""  # code value of a KOS' or SR's title (Concept Name Code Sequence of the root)
+    marks: tuple[str, ...] = ()  # slices that a person points at in a KOS, SR or PR (``core.marks``)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the database, unknown ones left out; identifying ones are revealed: the row lies by the image."""
@@ -149,6 +153,15 @@ class Series:
 
 
 @dataclass(frozen=True)
+class LabValue:
+    """A final laboratory value of the patient, as the hospital's messages told it."""
+
+    code: str  # code^scheme, e.g. 543-9^LN
+    value: str
+    observed_utc: float | None = None
+
+
+@dataclass(frozen=True)
 class Study:
     """What the node holds of one study: current instances only, our own results left out."""
 
@@ -156,6 +169,8 @@ class Study:
     study_instance_uid: str
     instances: tuple[Instance, ...]
     revision: int = 1
+    marks: tuple[Mark, ...] = ()  # slices that a person marked (``core.marks.marked_slices``)
+    labs: tuple[LabValue, ...] = ()  # of its patient, oldest first; filled for the analysis only
 
     @property
     def series(self) -> tuple[Series, ...]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dicom_node.core.abstentions import reason, sentence
-from dicom_node.core.findings import Findings
+from dicom_node.core.findings import Findings, NotRead
+
+#: Images left out that are listed one by one; a CT study may leave a thousand for one reason.
+_LISTED = 20
 
 
 def summary_line(
@@ -36,10 +40,18 @@ def summary_line(
         "guarantee": findings.policy.guarantee if findings.policy else "",
         "flags": [flag.key for flag in findings.flags],
         "read": len(findings.read),
-        "not_read": [{"reason": n.reason, "detail": n.detail} for n in findings.not_read],
+        "not_read": _left(findings.not_read),
         "objects": list(objects),
         "messages": list(messages),
     }
+
+
+def _left(not_read: Sequence[NotRead]) -> list[dict[str, Any]]:
+    """Return why images were left, one item each; of more than ``_LISTED`` one item a reason, with the number of its ``images``."""
+    if len(not_read) <= _LISTED:
+        return [{"reason": one.reason, "detail": one.detail} for one in not_read]
+    counted = Counter((one.reason, one.detail) for one in not_read)
+    return [{"reason": key, "detail": detail, "images": count} for (key, detail), count in counted.items()]
 
 
 def not_read_line(why: str) -> dict[str, Any]:

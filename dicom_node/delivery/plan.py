@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
+from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact, kind_of, plain_role
 from dicom_node.core.delivery import REPORTED, DeliveryState
 from dicom_node.core.feedback import tells_of_answer
 from dicom_node.core.run import AfterReport, Release, RunRequest
@@ -84,7 +84,7 @@ def plan(
     planned = []
     for name, destination in destinations.items():
         for artifact in built:
-            if artifact.role in destination.roles and _narrowed(artifact.role, run.outputs):
+            if plain_role(artifact.role) in destination.roles and _narrowed(artifact.role, run.outputs):
                 detail = _withheld_because(run, evidence, artifact, destination)
                 if reported and not detail:
                     detail = too_late(run.after_report, artifact.kind, artifact.media_type)
@@ -101,12 +101,13 @@ def too_late(after_report: AfterReport, kind: str, media_type: str) -> str:
 
 def words(roles: Iterable[str]) -> str:
     """Return roles for people; of what tells of an answer the kind, whichever row of the log it is about."""
-    return ", ".join((role.partition(":")[0] if tells_of_answer(role) else role).replace("_", " ") for role in roles)
+    named = ((kind_of(role) if tells_of_answer(role) else role).replace("_", " ").replace("#", " ") for role in roles)
+    return ", ".join(named)
 
 
 def _narrowed(role: str, rule_outputs: Sequence[str]) -> bool:
     """Say whether a rule lets this role through; a rule names kinds or single flavours, and none means all."""
-    return not rule_outputs or role in rule_outputs or role.partition(":")[0] in rule_outputs
+    return not rule_outputs or plain_role(role) in rule_outputs or kind_of(role) in rule_outputs
 
 
 def _withheld_because(run: RunRequest, evidence: str, artifact: Artifact, destination: Destination) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from dicom_node.core.artifact import kind_of
 from dicom_node.core.delivery import DELIVERED, DeliveryState
 from dicom_node.core.feedback import tells_of_answer, told_number
 from dicom_node.core.identifiers import short_key
@@ -60,7 +61,7 @@ class Delivery(NamedTuple):
     @property
     def kind(self) -> str:
         """The output's kind."""
-        return self.role.partition(":")[0]
+        return kind_of(self.role)
 
 
 def _query() -> sa.Select[Any]:

@@ -24,16 +24,14 @@ reception:
     - {{ae_title: {pacs_ae}, host: {host}}}
 
 studies:
-  quiet_seconds: 1            # the default is 10: real modalities pause between images
+  quiet_seconds: 1            # the defaults are 10 and, of CT, 60: real modalities pause between images
+  quiet_seconds_ct: 1
 
 routing:
   rules:
-    - name: chest radiographs
-      when: {{modality: [CR, DX]}}
-      pipeline: cxr_tb
-      policy: screening
+{rule}
       release: at_once          # the default is silent
-      max_study_age_hours: 1000000   # the sample radiograph is from 2004; the default of 48 would hold it
+      max_study_age_hours: 1000000   # the sample study is old; the default of 48 would hold it
       max_flag_age_hours: 1000000    # likewise: the default of 24 would send it without a flag
       destinations: [pacs, fhir, ris]
 
@@ -76,10 +74,32 @@ web:
 """
 
 
-def write_configuration(home: Path, *, dicom_port: int, web_port: int, pacs_port: int, fhir_port: int, hl7_port: int) -> None:
-    """Write ``home/node.yaml``."""
+RADIOGRAPHS = """\
+    - name: chest radiographs
+      when: {modality: [CR, DX]}
+      pipeline: cxr_tb
+      policy: screening"""
+
+CHEST_CT = """\
+    - name: chest CT
+      when: {modality: [CT]}
+      pipeline: ct_pima_ipn
+      policy: published"""
+
+#: The shipped CT model learned from drawn chests: the node runs such a model only where this is written.
+_SYNTHETIC = """
+inference:
+  allow_synthetic: true       # the model was trained on artificial images, and every object says so
+"""
+
+
+def write_configuration(
+    home: Path, *, dicom_port: int, web_port: int, pacs_port: int, fhir_port: int, hl7_port: int, rule: str = RADIOGRAPHS
+) -> None:
+    """Write ``home/node.yaml``. ``rule``: which studies go to which pipeline."""
     home.mkdir(parents=True, exist_ok=True)
     text = _TEMPLATE.format(
+        rule=rule,
         host=LOOPBACK,
         node_ae=NODE_AE,
         accept_ae=ACCEPT_AE,
@@ -91,4 +111,4 @@ def write_configuration(home: Path, *, dicom_port: int, web_port: int, pacs_port
         fhir_port=fhir_port,
         hl7_port=hl7_port,
     )
-    (home / "node.yaml").write_text(text, encoding="utf-8")
+    (home / "node.yaml").write_text(text + (_SYNTHETIC if rule == CHEST_CT else ""), encoding="utf-8")

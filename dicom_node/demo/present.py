@@ -21,11 +21,11 @@ def write_answers(
     folder = out / name
     folder.mkdir(parents=True)
     files: list[tuple[Path, Dataset]] = []
-    for number, dataset in enumerate(sorted(back, key=lambda d: int(d.SeriesNumber)), start=1):
+    for number, dataset in enumerate(sorted(back, key=lambda d: (int(d.SeriesNumber), int(d.InstanceNumber))), start=1):
         files.append((write_object(folder, number, dataset), dataset))
         if dataset.Modality == "OT":
             picture = Image.fromarray(dataset.pixel_array)
-            picture.save(folder / "overlay.png")
+            picture.save(folder / ("overlay.png" if dataset.InstanceNumber == 1 else f"overlay-{dataset.InstanceNumber}.png"))
             if not (out / "overlay.png").exists():
                 picture.save(out / "overlay.png")
     for item in story["artifacts"]:

@@ -25,6 +25,7 @@ from dicom_node.imaging.element_values import (
     sequence_items,
 )
 from dicom_node.imaging.encoded import Header, file_meta_end, guessed_syntax, looks_like_dataset, read_header
+from dicom_node.imaging.marks import marks_of
 from dicom_node.imaging.slice_header import slice_facts
 
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -160,6 +161,7 @@ def read_facts(dataset: Dataset, *, has_pixel_data: bool | None = None) -> Heade
         made_by_this_node=one("ManufacturerModelName") == PRODUCT_NAME,
         references=_references(dataset),
         document_title=next(iter(_codes(dataset, "ConceptNameCodeSequence")), ""),
+        marks=marks_of(dataset),
     )
 
 

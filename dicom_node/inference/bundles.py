@@ -11,6 +11,7 @@ from typing import Any
 
 import models.bundle
 from dicom_node.inference.settings import InferenceSettings
+from dicom_node.plugins import load_kind
 
 #: The bundles that come with the package.
 SHIPPED = (Path(models.bundle.__file__).parent / "bundles",)
@@ -67,11 +68,15 @@ def hash_policy(name: str, operating_point: Mapping[str, Any]) -> str:
 
 
 def pipeline_settings(settings: InferenceSettings, rule: Any) -> dict[str, Any]:
-    """Return what the pipeline's own ``Settings`` model gets: the site's, then what the rule narrows."""
+    """Return what the pipeline's own ``Settings`` model gets: the site's, then what the rule narrows.
+
+    Of the rule's only what the pipeline has: a series of CT slices knows no AP view.
+    """
+    has = load_kind("pipeline", rule.pipeline).Settings.model_fields
+    of_rule = {"accept_age_unknown": rule.accept_age_unknown, "accept_ap": rule.accept_ap}
     return {
         **settings.pipelines.get(rule.pipeline, {}),
-        "accept_age_unknown": rule.accept_age_unknown,
-        "accept_ap": rule.accept_ap,
+        **{name: value for name, value in of_rule.items() if name in has},
         "allow_synthetic": settings.allow_synthetic,
         "threads": settings.threads,
         "device": settings.device,

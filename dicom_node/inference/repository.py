@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from dicom_node.core.findings import NotRead
 from dicom_node.core.run import AfterReport, Priority, Release, RunRequest
+from dicom_node.core.study import Mark
 from dicom_node.store.tables import run, study
 
 ACTIVE = ("queued", "running")
@@ -30,6 +31,7 @@ class StoredRun:
     crashes: int
     study_revision: int
     settings: dict[str, Any]  # what the rule sets for the pipeline
+    marked: tuple[Mark, ...] = ()  # slices to read, where a person marked any
     no_flag: str | None = None  # why the result goes out without a flag; empty: it may flag; None: not decided yet
 
 
@@ -43,6 +45,7 @@ def insert_run(
     detail: str,
     study_revision: int,
     settings: dict[str, Any],
+    marked: tuple[Mark, ...] = (),
 ) -> bool:
     """Write the row; ``False`` when this run is already there (the work is submitted once)."""
     exists = connection.execute(sa.select(run.c.run_key).where(run.c.run_key == request.run_key)).first()
@@ -74,6 +77,7 @@ def insert_run(
                 "detail": detail,
                 "study_revision": study_revision,
                 "settings": settings,
+                "marked": [list(mark) for mark in marked],
             },
         )
     )
@@ -220,5 +224,6 @@ def _stored(row: sa.Row[Any]) -> StoredRun:
         crashes=row.crashes,
         study_revision=data["study_revision"],
         settings=data["settings"],
+        marked=tuple((uid, frame) for uid, frame in data.get("marked", ())),
         no_flag=data.get("no_flag"),
     )

@@ -52,7 +52,8 @@ def keep_shown(folder: Path) -> None:
     picture = findings.picture
     if picture is None:
         return
-    mine = [one for one in findings.maps if one.sop_instance_uid == picture.sop_instance_uid]
+    shown = picture.sop_instance_uid, picture.frame
+    mine = [one for one in findings.maps if (one.sop_instance_uid, one.frame) == shown]
     parts, kept = {_IMAGE: picture.values}, []
     for number, one in enumerate(mine):
         small = one.sampled(_MAP_SIDE)

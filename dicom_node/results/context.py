@@ -11,11 +11,13 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from dicom_node.core import codes
+from dicom_node.core.codes import Code
 from dicom_node.core.findings import Findings, SaliencyMap
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.product import DISCLAIMER, SYNTHETIC, UNVALIDATED
 from dicom_node.core.run import RunRequest
 from dicom_node.core.study import Instance, Study
+from dicom_node.imaging.slice_header import CT_CLASSES
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.results.source import read_source
 
@@ -100,17 +102,60 @@ class ResultContext:
         return (DISCLAIMER, *([UNVALIDATED] if self.unvalidated else []), *([SYNTHETIC] if self.synthetic else []))
 
     @property
+    def volumetric(self) -> bool:
+        """Whether the result is about slices of a CT series, not about one radiograph."""
+        return self.primary.sop_class_uid in CT_CLASSES
+
+    @property
+    def result_code(self) -> Code:
+        """The result as a whole, as messages name it."""
+        return codes.AI_CT_RESULT if self.volumetric else codes.AI_RESULT
+
+    @property
+    def procedure(self) -> Code:
+        """The imaging procedure that is reported on."""
+        return codes.CHEST_CT if self.volumetric else codes.CHEST_RADIOGRAPHY
+
+    @cached_property
+    def shown(self) -> tuple[tuple[Instance, int | None], ...]:
+        """The images that pictures are drawn of, each with its frame: the key slices of a volume, the highest first; else one."""
+        kept = [(self.study.instance(p.sop_instance_uid), p.frame) for p in self.findings.pictures]
+        return tuple(kept) if self.volumetric and kept else ((self.primary, None),)
+
+    @property
+    def frame(self) -> int | None:
+        """The frame of the primary instance that is shown; ``None`` of a single image."""
+        instance, frame = self.shown[0]
+        return frame if instance.sop_instance_uid == self.primary.sop_instance_uid else None
+
+    @property
     def saliency(self) -> SaliencyMap | None:
         """The map that is shown: Grad-CAM of the image read, else the first map of it."""
-        mine = [m for m in self.findings.maps if m.sop_instance_uid == self.primary.sop_instance_uid]
+        return self.saliency_of(self.primary.sop_instance_uid, self.frame)
+
+    def saliency_of(self, sop_instance_uid: str, frame: int | None) -> SaliencyMap | None:
+        """Return the map of one image or slice; ``None`` when there is none."""
+        mine = [m for m in self.findings.maps if (m.sop_instance_uid, m.frame) == (sop_instance_uid, frame)]
         return next((m for m in mine if m.method == codes.GRAD_CAM), mine[0] if mine else None)
 
     @cached_property
     def orientation(self) -> tuple[str, ...]:
-        """Patient Orientation, upper case: (direction of rows, direction of columns); empty when the source states none."""
+        """Patient Orientation, upper case: (direction of rows, direction of columns); empty when the source states none.
+
+        Of a CT slice it follows from Image Orientation (Patient): x goes to the left, y to the back, z to the head (PS3.3 C.7.6.2).
+        """
         value = self.source.get("PatientOrientation")
         parts = () if not value or isinstance(value, str) else tuple(str(v).strip().upper() for v in value)
-        return parts if len(parts) == 2 and all(parts) else ()
+        if len(parts) == 2 and all(parts):
+            return parts
+        cosines = self.primary.facts.image_orientation if self.volumetric else ()
+        return (_towards(cosines[:3]), _towards(cosines[3:])) if len(cosines) == 6 else ()
+
+
+def _towards(cosines: tuple[float, ...]) -> str:
+    """Return the letter of the direction that a row or column mostly goes to."""
+    axis = max(range(3), key=lambda n: abs(cosines[n]))
+    return ("RL", "AP", "FH")[axis][cosines[axis] > 0]
 
 
 def is_image(instance: Instance) -> bool:

@@ -105,7 +105,11 @@ def bundle_device(context: ResultContext, bundle: BundleRef, parent: str) -> Jso
 
 
 def imaging_study(context: ResultContext, facts: HeaderFacts, subject: Json) -> Json:
-    """Return the study as far as the node holds it, for servers that do not know it from the PACS."""
+    """Return the study as far as the node holds it, for servers that do not know it from the PACS.
+
+    Of a CT study only the slices that the model read are listed one by one: a thousand others would say nothing.
+    """
+    read = {one.sop_instance_uid for one in context.findings.slices}
     series = []
     for group in context.study.series:
         item: Json = {"uid": group.series_instance_uid}
@@ -114,10 +118,12 @@ def imaging_study(context: ResultContext, facts: HeaderFacts, subject: Json) -> 
             item["number"] = int(number)
         item["modality"] = {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": group.modality or "OT"}
         item["numberOfInstances"] = len(group.instances)
-        item["instance"] = [
-            {"uid": i.sop_instance_uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{i.sop_class_uid}"}}
-            for i in group.instances
-        ]
+        named = [i for i in group.instances if not context.volumetric or i.sop_instance_uid in read]
+        if named:
+            item["instance"] = [
+                {"uid": i.sop_instance_uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{i.sop_class_uid}"}}
+                for i in named
+            ]
         series.append(item)
     made: Json = {
         "resourceType": "ImagingStudy",

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from dicom_node.core import codes
 from dicom_node.core.fhir_names import OBSERVATION_SYSTEM, REPORT_SYSTEM, RUN_SYSTEM
-from dicom_node.core.findings import Decision, Finding
+from dicom_node.core.findings import Decision, Finding, Measurement, SliceScore
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.product import PRODUCT_NAME
+from dicom_node.results import slices
 from dicom_node.results.context import ResultContext
 from dicom_node.results.fhir_elements import AI_ASSERTED, Json, concept, moment, term
 from dicom_node.results.message_facts import (
@@ -82,19 +83,30 @@ def class_observation(context: ResultContext, finding: Finding, links: Json) -> 
         made["interpretation"] = [_POSITIVE if finding.decision is Decision.POSITIVE else _NEGATIVE]
     if finding.threshold is not None:
         text = f"operating threshold, policy {context.findings.policy.name}" if context.findings.policy else "operating threshold"
-        if finding.threshold_low is not None and finding.threshold_high is not None:
-            text += f"; gray zone {rounded(finding.threshold_low)} to {rounded(finding.threshold_high)}"
+        if finding.gray_zone is not None:
+            text += f"; gray zone {rounded(finding.gray_zone[0])} to {rounded(finding.gray_zone[1])}"
         made["referenceRange"] = [{"high": _probability(finding.threshold), "text": text}]
     if finding.note:
         made["note"].append({"text": finding.note})
+    decided = slices.decided_finding(context)
+    if context.findings.slices and decided is not None and decided.key == finding.key:
+        made["component"] = [_slice_component(context, one) for one in context.findings.slices]
     return made
+
+
+def _slice_component(context: ResultContext, one: SliceScore) -> Json:
+    """Return what one slice gave. A component has no reference to its image in R4: its text names it, as the study lists it."""
+    frame = "" if one.frame is None else f", frame {one.frame}"
+    name = slices.slice_name(context, one.sop_instance_uid, one.frame)
+    words = f"probability on one slice ({name}; SOP Instance UID {one.sop_instance_uid}{frame}), {slices.HOW.get(one.how, one.how)}"
+    return {"code": concept(codes.PROBABILITY, text=words), "valueQuantity": _probability(one.probability)}
 
 
 def whole_observation(context: ResultContext, members: Sequence[str], links: Json) -> Json:
     """Return the Observation of the whole result: the decision, or "not performed" with its coded reason."""
     findings = context.findings
     made = _observation(context, "result", links)
-    made["code"] = concept(codes.AI_RESULT)
+    made["code"] = concept(context.result_code)
     reason = refusal_code(findings)
     decision = decision_code(findings)
     if reason is not None:
@@ -104,8 +116,15 @@ def whole_observation(context: ResultContext, members: Sequence[str], links: Jso
         made["valueCodeableConcept"] = concept(decision, text=findings.headline)
     if members:
         made["hasMember"] = [{"reference": url} for url in members]
+    if findings.measurements:
+        made["component"] = [_measurement(one) for one in findings.measurements]
     made["note"].extend({"text": flag.text} for flag in findings.flags)
     return made
+
+
+def _measurement(one: Measurement) -> Json:
+    unit = {"unit": one.unit.meaning, "system": "http://unitsofmeasure.org", "code": one.unit.value}
+    return {"code": concept(one.code), "valueQuantity": {"value": round(float(one.value), 6), **unit}}
 
 
 def diagnostic_report(context: ResultContext, accession: str, status: str, results: Sequence[str], links: Json) -> Json:
@@ -126,7 +145,7 @@ def diagnostic_report(context: ResultContext, accession: str, status: str, resul
         made["basedOn"] = [{"type": "ServiceRequest", "identifier": {**number, "value": accession}}]
     made["status"] = status
     made["category"] = [term("v2-0074", "RAD", "Radiology")]
-    made["code"] = concept(codes.AI_RESULT, codes.DIAGNOSTIC_IMAGING_REPORT)
+    made["code"] = concept(context.result_code, codes.DIAGNOSTIC_IMAGING_REPORT)
     if "subject" in links:
         made["subject"] = links["subject"]
     taken = study_moment(facts_of(context), context.zone)

@@ -17,11 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node.core import codes
+from dicom_node.core.artifact import kind_of, plain_role
 from dicom_node.core.codes import Code
 from dicom_node.core.findings import BundleRef
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.core.study import Instance
+from dicom_node.imaging.slice_header import MULTI_FRAME_CT
 from dicom_node.results.report_text import plain
 from dicom_node.results.source import UNICODE, set_character_set
 from dicom_node.version import VERSION
@@ -79,8 +81,8 @@ def reference(instance: Instance) -> Dataset:
 
 def predecessor_references(context: ResultContext, role: str) -> list[Dataset]:
     """Return the documents that ``role`` replaces: of the same role, else of the same kind."""
-    kind = role.partition(":")[0]
-    of_kind = [p for p in context.predecessors if p[2].partition(":")[0] == kind]
+    kind = kind_of(role)
+    of_kind = [p for p in context.predecessors if kind_of(p[2]) == kind]
     chosen = [p for p in of_kind if p[2] == role] or of_kind
     study = context.primary.study_instance_uid
     return [bare(sop, uid, derived_uid(context.run.predecessor, "series", old), study) for sop, uid, old in chosen]
@@ -96,7 +98,10 @@ def bare(sop_class: str, sop_instance: str, series: str, study: str) -> Dataset:
 
 
 def skeleton(context: ResultContext, rows: int, columns: int) -> Dataset:
-    """Return what highdicom needs of the image that was read: its identity, its matrix, its spacing where that can be meant."""
+    """Return what highdicom needs of the image that was read: its identity, its matrix, its spacing where that can be meant.
+
+    Of a CT slice too: its place in space is left out, for a picture with words around it lies nowhere in the patient.
+    """
     ds = reference(context.primary)
     source = context.source
     ds.Modality = str(source.get("Modality", "") or "OT")
@@ -114,6 +119,8 @@ def skeleton(context: ResultContext, rows: int, columns: int) -> Dataset:
 def pixel_spacing(context: ResultContext) -> tuple[float, float] | None:
     """Return Pixel Spacing (row, column) in mm; ``None`` when absent or not positive. Imager Pixel Spacing never replaces it."""
     value = context.source.get("PixelSpacing")
+    if context.primary.sop_class_uid in MULTI_FRAME_CT:  # it stands in the functional groups there
+        value = list(context.primary.facts.pixel_spacing_mm)
     if not value or isinstance(value, str | float | int):
         return None
     spacing = tuple(float(v) for v in value)
@@ -139,7 +146,8 @@ def stamp(dataset: Dataset, context: ResultContext, role: str, description: str)
     dataset
         The object as highdicom made it; changed in place.
     role
-        The output's kind with its variant: SOP Instance and Series UID derive from it.
+        The output's kind with its variant and ordinal: SOP Instance and Series UID derive from it, objects of several ordinals
+        are of one series.
     description
         Series Description; ``AI <what> (RUO)``.
     """
@@ -214,10 +222,10 @@ def _referenced_request(item: Dataset, context: ResultContext) -> Dataset:
 
 def _set_series(dataset: Dataset, context: ResultContext, role: str, description: str) -> None:
     dataset.SOPInstanceUID = context.uid("instance", role)
-    dataset.SeriesInstanceUID = context.uid("series", role)
-    dataset.SeriesNumber = context.settings.series_number_base + SERIES_OFFSET[role.partition(":")[0]]
+    dataset.SeriesInstanceUID = context.uid("series", plain_role(role))
+    dataset.SeriesNumber = context.settings.series_number_base + SERIES_OFFSET[kind_of(role)]
     dataset.SeriesDescription = description
-    dataset.InstanceNumber = 1
+    dataset.InstanceNumber = int(role.partition("#")[2] or 1)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
 
 

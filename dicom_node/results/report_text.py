@@ -10,6 +10,7 @@ import numpy as np
 
 from dicom_node.core.abstentions import sentence
 from dicom_node.core.findings import Decision, Finding, SaliencyMap, Zone, probability_text
+from dicom_node.results import slices
 from dicom_node.results.context import ResultContext
 
 _PLAIN = str.maketrans(
@@ -85,8 +86,8 @@ def finding_line(finding: Finding) -> str:
         side = "at or above" if finding.decision is Decision.POSITIVE else "below"
         against = f", {side} the operating threshold {finding.threshold:.2f}"
     gray = ""
-    if finding.threshold_low is not None and finding.threshold_high is not None:
-        gray = f" (gray zone {finding.threshold_low:.2f} to {finding.threshold_high:.2f})"
+    if finding.gray_zone is not None:
+        gray = f" (gray zone {finding.gray_zone[0]:.2f} to {finding.gray_zone[1]:.2f})"
     return plain(f"{name}: probability {probability_text(finding.probability)}{against}{gray}. {finding.note}")
 
 
@@ -122,6 +123,17 @@ def attention_place(saliency: SaliencyMap, orientation: tuple[str, ...]) -> str:
     return f"Strongest model attention: {side}, {height} third of the image."
 
 
+def map_words(context: ResultContext, saliency: SaliencyMap) -> str:
+    """Return where a map is strongest, or that it shows nothing; of a CT slice also on which one."""
+    words = attention_place(saliency, context.orientation) or NO_EVIDENCE
+    if not context.volumetric:
+        return words
+    words = words.replace("of the image", "of the slice")
+    first, last = {"P": ("front", "back"), "A": ("back", "front")}.get("".join(context.orientation[1:])[:1], ("upper", "lower"))
+    words = words.replace("upper third", f"{first} third").replace("lower third", f"{last} third")
+    return f"{slices.slice_name(context, saliency.sop_instance_uid, saliency.frame).capitalize()}: {words[:1].lower()}{words[1:]}"
+
+
 def method_lines(context: ResultContext) -> tuple[str, ...]:
     """Return policy, guarantee and models: what a reader needs to weigh the answer."""
     findings = context.findings
@@ -146,9 +158,10 @@ def revision_line(context: ResultContext) -> str:
 def _result(context: ResultContext) -> tuple[Section, ...]:
     findings = context.findings
     lines = [finding_line(finding) for finding in findings.findings]
+    lines += slices.result_lines(context)
     saliency = context.saliency
     if saliency is not None:
-        lines.append(f"{attention_place(saliency, context.orientation) or NO_EVIDENCE} {MAP_CAVEAT}")
+        lines.append(f"{map_words(context, saliency)} {MAP_CAVEAT}")
     lines += [f"Note: {flag.text}" for flag in findings.flags]
     conclusion = [headline(context)]
     if findings.zone is not None and ZONE_TEXT[findings.zone] not in conclusion:
@@ -161,6 +174,8 @@ def _refusal(context: ResultContext) -> tuple[Section, ...]:
 
 
 def _images(context: ResultContext) -> tuple[str, ...]:
+    if context.volumetric:
+        return (*slices.images_lines(context), *not_read_lines(context))
     read = len(context.findings.read)
     first = () if context.findings.abstention else (f"Images read: {read}.",)
     return (*first, *not_read_lines(context))

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.core.artifact import Artifact
+from dicom_node.core.artifact import Artifact, file_stem, kind_of
 from dicom_node.core.identifiers import accession_token, short_key
 from dicom_node.core.phi import Phi
 from dicom_node.results.numbers import numbers_of
@@ -102,7 +102,7 @@ def artifact_id(item: Artifact) -> str:
 
 def storage_key(item: Artifact) -> str:
     """Return the path below HOME/results: made of our own names only."""
-    return f"{item.run_key}/{item.role.replace(':', '-')}{item.suffix}"
+    return f"{item.run_key}/{file_stem(item.role)}{item.suffix}"
 
 
 def load_artifacts(connection: sa.Connection, results_root: Path, run_key: str) -> tuple[Artifact, ...]:
@@ -150,4 +150,4 @@ def predecessors_of(connection: sa.Connection, run_key: str) -> tuple[tuple[str,
     """Return (SOP Class UID, SOP Instance UID, role) of a run's structured reports: what a successor document names."""
     reports = ("text_report", "structured_report")
     rows = connection.execute(sa.select(artifact).where(artifact.c.run_key == run_key))
-    return tuple((r.sop_class_uid, r.identifier, r.role) for r in rows if r.role.partition(":")[0] in reports)
+    return tuple((r.sop_class_uid, r.identifier, r.role) for r in rows if kind_of(r.role) in reports)

@@ -1,4 +1,4 @@
-"""Binary Segmentation of one radiograph (PS3.3 A.51, C.8.20)."""
+"""Binary Segmentation of one radiograph (PS3.3 A.51, C.8.20); of CT slices see ``volume_segmentation``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ from dicom_node.core import codes
 from dicom_node.core.codes import Code
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.results.context import ResultContext
-from dicom_node.results.header import skeleton, stamp
+from dicom_node.results.header import coded, skeleton, stamp
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One segment. ``mask``: uint8 (rows, columns), 0 or 1; ``colour``: CIELab; ``tracking``: (part of its UID, text)."""
+@dataclass(frozen=True, kw_only=True)
+class SegmentLabel:
+    """What one segment is. ``colour``: CIELab; ``tracking``: (part of its UID, text); ``side``: of a paired organ."""
 
     label: str
     category: Code
     kind: Code
-    mask: NDArray[np.uint8]
     algorithm: str
     version: str
     colour: tuple[float, float, float]
     tracking: tuple[str, str]
+    side: Code | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment(SegmentLabel):
+    """One segment of a radiograph. ``mask``: uint8 (rows, columns), 0 or 1."""
+
+    mask: NDArray[np.uint8]
 
 
 def build_segmentation(
@@ -61,7 +68,7 @@ def build_segmentation(
         source_images=[skeleton(context, rows, columns)],
         pixel_array=np.stack([segment.mask for segment in segments], axis=-1)[None],
         segmentation_type="BINARY",
-        segment_descriptions=[_description(context, number, segment) for number, segment in enumerate(segments, start=1)],
+        segment_descriptions=[segment_description(context, number, segment) for number, segment in enumerate(segments, start=1)],
         series_instance_uid=context.uid("series", role),
         series_number=1,
         sop_instance_uid=context.uid("instance", role),
@@ -81,8 +88,9 @@ def build_segmentation(
     return made
 
 
-def _description(context: ResultContext, number: int, segment: Segment) -> hd.seg.SegmentDescription:
-    return hd.seg.SegmentDescription(
+def segment_description(context: ResultContext, number: int, segment: SegmentLabel) -> hd.seg.SegmentDescription:
+    """Return the item of Segment Sequence (PS3.3 C.8.20.4); a side stands as modifier of the type."""
+    made = hd.seg.SegmentDescription(
         number,
         segment.label,
         SrCode(*segment.category),
@@ -98,6 +106,9 @@ def _description(context: ResultContext, number: int, segment: Segment) -> hd.se
         tracking_id=segment.tracking[1],
         display_color=hd.color.CIELabColor(*segment.colour),
     )
+    if segment.side is not None:
+        made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [coded(segment.side)]
+    return made
 
 
 def _add_plane(made: Dataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import highdicom as hd
@@ -23,6 +24,7 @@ from pydicom.uid import UID, RawDataStorage
 
 from dicom_node.core import codes
 from dicom_node.core.codes import Code
+from dicom_node.core.findings import NotRead
 from dicom_node.core.product import PRODUCT_NAME
 from dicom_node.core.study import Instance
 from dicom_node.results.context import ResultContext
@@ -93,9 +95,33 @@ def observer(context: ResultContext) -> ObserverContext:
     )
 
 
+def left_out(context: ResultContext) -> list[tuple[NotRead, Instance | None, int]]:
+    """Return why images were left, each with its image and how many it stands for.
+
+    A radiograph stands for itself. Slices of a CT series that were left for the same reason are one, in the name of the first.
+    """
+    held = {i.sop_instance_uid: i for i in context.study.instances}
+    left = context.findings.not_read
+    if not context.volumetric:
+        return [(one, held.get(one.sop_instance_uid), 1) for one in left]
+    groups: dict[tuple[str, str, str], list[NotRead]] = {}
+    for one in left:
+        series = held[one.sop_instance_uid].series_instance_uid if one.sop_instance_uid in held else ""
+        groups.setdefault((series, one.reason, one.detail), []).append(one)
+    return [(group[0], held.get(group[0].sop_instance_uid), len(group)) for group in groups.values()]
+
+
 def named_instances(context: ResultContext) -> list[Instance]:
-    """Return the received instances that a report names: the primary one, those read, those left."""
-    uids = [context.primary.sop_instance_uid, *context.findings.read, *(n.sop_instance_uid for n in context.findings.not_read)]
+    """Return the received instances that a report names: the primary one, those read, those left.
+
+    Of a series the slices that the model read and those that are shown: three hundred names more would tell nobody anything.
+    """
+    left = [one.sop_instance_uid for one, _, _ in left_out(context)]
+    read: Iterable[str] = context.findings.read
+    if context.volumetric and not context.findings.abstention:
+        shown = (instance.sop_instance_uid for instance, _ in context.shown)
+        read = (*shown, *(one.sop_instance_uid for one in context.findings.slices))
+    uids = [context.primary.sop_instance_uid, *read, *left]
     held = {i.sop_instance_uid: i for i in context.study.instances}
     return [held[uid] for uid in dict.fromkeys(uids) if uid in held]
 
@@ -104,6 +130,13 @@ def built_object(context: ResultContext, kind: str) -> Dataset | None:
     """Return the object of a kind that was built for this run, any flavour; ``None`` when there is none."""
     found = context.built.get(kind)
     return found if isinstance(found, Dataset) else None
+
+
+def built_objects(context: ResultContext, kind: str) -> list[Dataset]:
+    """Return every object of a kind of which a run gives several (``#2``, ``#3``), in their order; of any other, one or none."""
+    numbered = {role: found for role, found in context.built.items() if role.startswith(f"{kind}#") and isinstance(found, Dataset)}
+    first = built_object(context, kind)
+    return [*([first] if first is not None else []), *(numbered[role] for role in sorted(numbered))]
 
 
 def document(

@@ -26,16 +26,17 @@ def build_results(context: ResultContext, roles: Sequence[str]) -> tuple[Artifac
     LookupError
         A kind that does not exist, or a variant that it does not have.
     """
-    artifacts = []
+    artifacts: list[Artifact] = []
     for role in _in_order(roles):
         kind, _, variant = role.partition(":")
         module = _output(role)
         if not module.wanted(context.findings):
             continue
-        artifact: Artifact = module.build(context, variant)
-        context.built.setdefault(role, artifact)
+        made: Artifact | tuple[Artifact, ...] = module.build(context, variant)
+        of_role = made if isinstance(made, tuple) else (made,)
+        context.built.setdefault(role, of_role[0])
         context.built.setdefault(kind, context.built[role])
-        artifacts.append(artifact)
+        artifacts.extend(of_role)
     return tuple(artifacts)
 
 

@@ -1,4 +1,4 @@
-"""orders -> studies: the birth date that the hospital's messages told, where the header has none that can be used."""
+"""orders -> studies: what the hospital's messages told of the patient: birth date where the header has none, laboratory values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import sqlalchemy as sa
 
 from dicom_node.core.age import age_years
-from dicom_node.core.study import HeaderFacts, Study
+from dicom_node.core.study import HeaderFacts, LabValue, Study
 from dicom_node.orders import step as orders
 from dicom_node.orders.step import PatientNow
 
@@ -38,6 +38,15 @@ def with_known_age(connection: sa.Connection, study: Study) -> tuple[Study, tupl
             instance = dataclasses.replace(instance, facts=better)
         instances.append(instance)
     return dataclasses.replace(study, instances=tuple(instances)), tuple(notes)
+
+
+def with_known_labs(connection: sa.Connection, study: Study) -> Study:
+    """Return the study with the final laboratory values of its patient, oldest first; images of several patients get none."""
+    whose = {(i.facts.patient_id.reveal(), i.facts.issuer_of_patient_id.reveal()) for i in study.instances}
+    if len(whose) != 1:
+        return study
+    values = orders.labs_of(connection, *whose.pop())
+    return dataclasses.replace(study, labs=tuple(LabValue(v.code, v.value, v.observed_utc) for v in values))
 
 
 def _judge(facts: HeaderFacts, told: PatientNow) -> tuple[HeaderFacts, str]:

@@ -28,7 +28,7 @@ from dicom_node.results import step as results
 from dicom_node.results.context import ResultContext
 from dicom_node.stages.answers.case import tell_unanswered
 from dicom_node.stages.flags import FLAGS, may_raise_flag
-from dicom_node.stages.people import with_known_age
+from dicom_node.stages.people import with_known_age, with_known_labs
 from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import FOR_NOW, Rooms
 from dicom_node.store.connect import reading
@@ -89,6 +89,7 @@ def analyse(rooms: Rooms, process: PipelineProcess, key: str) -> None:
         if not _goes_on(connection, stored):
             return
         study, _ = with_known_age(connection, studies.load_study(connection, stored.request.study_key, rooms.home.path))
+        study = with_known_labs(connection, study)
     if has_findings(folder):
         return
     if rooms.guard.before_analysis(stored.request.study_key):
@@ -276,4 +277,4 @@ def _targets(rooms: Rooms, request: RunRequest) -> dict[str, Any]:
 
 def _selection(stored: runs.StoredRun, study: Study) -> Selection:
     read = tuple(study.instance(uid) for uid in stored.read)
-    return Selection(read=read, not_read=stored.not_read, refusal=stored.refusal, detail=stored.detail)
+    return Selection(read=read, not_read=stored.not_read, refusal=stored.refusal, detail=stored.detail, marked=stored.marked)

@@ -57,8 +57,8 @@ def start_study(rooms: Rooms, study_key: str, now: float) -> None:
             return
         for note in notes:
             tell(connection, study_key, "orders", "patient.known", note)
-        for sentence in decision.reasons:
-            tell(connection, study_key, "routing", "rule.evaluated", sentence, decision.held)
+        for reason in decision.reasons:
+            tell(connection, study_key, "routing", "rule.evaluated", reason, decision.held)
         if decision.held:
             studies.hold(connection, study_key, decision.held, decision.summary)
         elif held_as_incomplete(connection, study_key, found, rules):
@@ -100,7 +100,8 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
     rule, selection, chosen = planned.rule, planned.selection, planned.bundles
     read = tuple(i.sop_instance_uid for i in selection.read)
     last = runs.latest_run(connection, study.study_key, rule.pipeline)
-    if last is not None and set(last.read) == set(read) and last.study_revision == study.revision:
+    same = last is not None and set(last.read) == set(read) and set(last.marked) == set(selection.marked)
+    if last is not None and same and last.study_revision == study.revision:
         tell(
             connection,
             study.study_key,
@@ -111,7 +112,10 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
         return
     revision = runs.next_revision(connection, study.study_key, rule.pipeline)
     request = RunRequest(
-        run_key=run_key(study.study_instance_uid, selection.read, rule.pipeline, chosen.hashes, chosen.policy_hash, revision),
+        run_key=run_key(
+            *(study.study_instance_uid, selection.read, rule.pipeline, chosen.hashes, chosen.policy_hash, revision),
+            marked=selection.marked,
+        ),
         study_key=study.study_key,
         study_instance_uid=study.study_instance_uid,
         pipeline=rule.pipeline,
@@ -137,10 +141,13 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
         detail=selection.detail or chosen.problem,
         study_revision=study.revision,
         settings=planned.settings,
+        marked=selection.marked,
     )
     rooms.port.submit_run(connection, request.run_key, place_in_queue(request.priority, request.requested_at.timestamp()))
     text = f'{rule.pipeline} requested by rule "{rule.name}", result {revision}, {len(read)} image(s) to read.'
     tell(connection, study.study_key, "routing", "run.requested", text)
+    for words in selection.choice:
+        tell(connection, study.study_key, "routing", "series.chosen", f"{rule.pipeline}: {words}")
     if report_is_final(connection, study.study_key):
         text = f"The final report for this order is known already; the rule says: {rule.after_report.value}."
         tell(connection, study.study_key, "routing", "report.known", text)

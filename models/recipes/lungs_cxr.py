@@ -1,12 +1,16 @@
-"""Train the lung segmenter: ``python -m models.recipes.lungs_cxr --data DIR --out DIR``.
+"""Train the lung segmenter and fit its frontal chest gate: ``python -m models.recipes.lungs_cxr --data DIR --out DIR``.
 
-Only images with a mask take part (children of one source, adults of another; both sources weigh the same in every epoch). The parts
-``train`` and ``selection`` train, ``test`` is reported once, per source. Six to ten minutes on two cores.
+Only images with a mask train the network (children of one source, adults of another; both sources weigh the same in every epoch).
+The parts ``train`` and ``selection`` train, and the children of ``calibration``; the adults of that part stay unseen, for
+thresholds are fitted on them. ``test`` is reported once, per source. With ``--start`` training goes on from the weights of a
+bundle; with ``--epochs 0`` besides, the weights stay and only the gate is fitted (``training/gates_fit.py``). About twenty minutes
+on a quiet core.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +19,37 @@ import numpy as np
 import torch
 from monai.losses import DiceLoss
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.bundle import Bundle, load_bundle
 from models.export import export_segmenter
 from models.session import Session
+from models.training import gates_fit
 from models.training.augment import geometry, look
-from models.training.data import Row, counts, index_hash, licences, prepare_all, read_gray, read_index, split_hash, to_network
+from models.training.data import (
+    Row,
+    adult,
+    counts,
+    index_hash,
+    licences,
+    prepare_all,
+    read_gray,
+    read_index,
+    split_hash,
+    to_network,
+)
 from models.training.evaluate import dice, overlap_by_source
 from models.training.loop import LoopSettings, train
 from models.training.lungs import kept
 from models.training.package import SOURCES, finish, save_reference, save_weights, software
 from models.zoo.lung_unet import LungUNet
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 PREPROCESSING: dict[str, Any] = {"size": 256, "working_size": 512, "percentiles": [0.5, 99.5]}
 MASK: dict[str, Any] = {"threshold": 0.5, "pieces": 2}
+#: Mean Dice on the test part that was aimed for before training.
+AIMS = {"ieee8023_covid": 0.92, "kermany_pediatric": 0.95}
 BATCH = 12
 
 
@@ -59,8 +79,9 @@ def fit(
     std: float,
     settings: LoopSettings,
     steps: int,
+    net: LungUNet | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Return the trained network and its history. ``images``: 0..1, not normalised."""
+    """Return the trained network and its history. ``images``: 0..1, not normalised. ``net``: trained further; else a new one."""
     torch.manual_seed(settings.seed)
     dice, entropy = DiceLoss(sigmoid=True, batch=True), nn.BCEWithLogitsLoss()
 
@@ -70,7 +91,7 @@ def fit(
 
     sources = [row.source for row in rows]
     return train(
-        LungUNet(), lambda e: batches(images, masks, sources, mean, std, steps, settings.seed + e), steps, loss_of, settings
+        net or LungUNet(), lambda e: batches(images, masks, sources, mean, std, steps, settings.seed + e), steps, loss_of, settings
     )
 
 
@@ -86,9 +107,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv, images/ and lung_masks/")
     parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
-    parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=45, help="batches in an epoch")
-    parser.add_argument("--seconds", type=float, default=480, help="end training after the epoch that passes this, 0 = never")
+    parser.add_argument("--ct", type=Path, help="folder with luna_patches/: CT patches that the gate learns to refuse")
+    parser.add_argument("--start", type=Path, help="lung bundle whose weights are trained further")
+    parser.add_argument("--version", default=VERSION)
+    parser.add_argument("--note", default="", help="a sentence for provenance and card")
+    parser.add_argument("--epochs", type=int, default=19, help="0 with --start: keep the weights, fit the gate alone")
+    parser.add_argument("--steps", type=int, default=80, help="batches in an epoch")
+    parser.add_argument("--rate", type=float, default=3e-3, help="learning rate")
+    parser.add_argument("--seconds", type=float, default=0, help="end training after the epoch that passes this, 0 = never")
     parser.add_argument("--date", default="2026-11-21", help="date written into the bundle; nothing reads the clock")
     return parser.parse_args()
 
@@ -96,7 +122,7 @@ def arguments() -> argparse.Namespace:
 def write(
     options: argparse.Namespace, net: nn.Module, mean: float, std: float, history: list[dict[str, float]], rows: list[Row]
 ) -> None:
-    """Evaluate on the test part and write every file of the bundle."""
+    """Evaluate on the test part, fit the gate and write every file of the bundle. ``rows``: those with a mask."""
     config = {**PREPROCESSING, "mean": mean, "std": std}
     test = [row for row in rows if row.part == "test"]
     images, masks = prepare_pairs(options.data, test, config)
@@ -112,19 +138,22 @@ def write(
         "counts": counts(rows),
         "history": history,
         "split_hash": split_hash(rows),
+        **gates_fit.make(options.out, session, {"preprocessing": config, "mask": MASK}, options.data, options.ct),
     }
+    start = load_bundle(options.start) if options.start else None
     by_source = {entry["source"]: entry["dice"][0] for entry in metrics["overlap"]}
     finish(
         options.out,
         {
             "name": "lungs_cxr",
-            "version": VERSION,
+            "version": options.version,
             "task": "Lung mask on a frontal chest radiograph.",
-            "intended_use": "Finding the lungs for plausibility checks and for cropping; never a measurement.",
+            "intended_use": "Finding the lungs, and refusing what is no upright frontal chest; never a measurement.",
             "worth": "A small network trained for minutes on two public sources; nobody but this recipe has tested it. "
             "Mean Dice by source: "
             + ", ".join(f"{name} {value:.3f}" for name, value in sorted(by_source.items()))
-            + ".",
+            + "."
+            + missed(by_source),
             "evidence": "demo",
             "synthetic": False,
             "twin": False,
@@ -147,6 +176,8 @@ def write(
                 "So areas and overlaps are not comparable with anatomical masks.",
                 "Most training images are of children of one hospital; the adults are of one collection of mostly infected lungs.",
                 "It has seen no lateral view, no abdomen and no other body part, and may draw lungs there.",
+                "The gate was fitted and tested without one real lateral view, abdomen or limb: those were drawn.",
+                "The gate's regression and shares were set after its test figures had been seen once: its rates may flatter.",
             ],
             "assumed": ["network width", "loss Dice + cross-entropy", "all augmentation strengths",
                         "mask threshold and component rule"],
@@ -158,11 +189,12 @@ def write(
             "seed": LoopSettings(1).seed,
             "epochs": len(history),
             "parity": parity,
-            "sources": {name: SOURCES[name] for name in [*sorted({row.source for row in rows}), "v7_masks"] if name in SOURCES},
-            "image_licences": licences(rows),
+            "sources": {name: SOURCES[name] for name in _sources(options, rows) if name in SOURCES},
+            "image_licences": licences(read_index(options.data)),
             "data_index_sha256": index_hash(options.data),
             "split_sha256": metrics["split_hash"],
-            "parent": None,
+            "parent": {"bundle": start.label, "sha256": start.sha256} if start else None,
+            "changes": _changes(options, start, history),
             "feedback": None,
             "approved_by": None,
             "software": software(),
@@ -170,16 +202,59 @@ def write(
     )  # fmt: skip
 
 
+def missed(by_source: dict[str, float]) -> str:
+    """Return a sentence on every aim that was not reached, or nothing."""
+    short = [
+        f" Aimed for in {name}: {AIMS[name]:.2f}; missed by {AIMS[name] - value:.4f}."
+        for name, value in sorted(by_source.items())
+        if value < AIMS.get(name, 0.0)
+    ]
+    return "".join(short)
+
+
+def _sources(options: argparse.Namespace, rows: list[Row]) -> list[str]:
+    """Return whose images were used: the network's and the gate's, the masks', the CT patches'."""
+    used = {row.source for row in rows} | {row.source for row in read_index(options.data)}
+    return [*sorted(used), "v7_masks", *(["luna16"] if options.ct else [])]
+
+
+def _changes(options: argparse.Namespace, start: Bundle | None, history: list[dict[str, float]]) -> list[str]:
+    """Return what this version does otherwise than the bundle it started from."""
+    told = [options.note] if options.note else []
+    if start is not None:
+        more = len(history) - len(started(start)[1])
+        told.insert(0, f"{options.version}: {more} more epochs from the weights of {start.label}; the gate was fitted anew.")
+    return told
+
+
+def started(start: Bundle | None) -> tuple[LungUNet | None, list[dict[str, float]]]:
+    """Return the network with the weights of a bundle, and how they were trained; nothing without a bundle."""
+    if start is None:
+        return None, []
+    net = LungUNet()
+    net.load_state_dict(load_file(start.folder / "weights.safetensors"))
+    return net, json.loads((start.folder / "metrics.json").read_text(encoding="utf-8"))["history"]
+
+
 def main() -> None:
     """Train, evaluate and write the bundle."""
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = [row for row in read_index(options.data) if row.lung_mask]
-    learn = [row for row in rows if row.part in ("train", "selection")]
+    start = load_bundle(options.start) if options.start else None
+    net, before = started(start)
+    if start and net and not options.epochs:
+        given = start.config["preprocessing"]
+        write(options, net, float(given["mean"]), float(given["std"]), before, rows)
+        return
+    learn = [row for row in rows if row.part in ("train", "selection") or (row.part == "calibration" and not adult(row))]
     images, masks = prepare_pairs(options.data, learn, PREPROCESSING)
     mean, std = float(images.mean()), float(images.std())
-    net, history = fit(images, masks, learn, mean, std, LoopSettings(options.epochs, 3e-3, seconds=options.seconds), options.steps)
-    write(options, net, mean, std, history, rows)
+    if start:
+        mean, std = (float(start.config["preprocessing"][name]) for name in ("mean", "std"))
+    settings = LoopSettings(options.epochs, options.rate, seconds=options.seconds)
+    trained, history = fit(images, masks, learn, mean, std, settings, options.steps, net)
+    write(options, trained, mean, std, [*before, *history], rows)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from models.card import render
 from models.session import Session
 from models.training import thumbnail
 from models.training.calibrate import sigmoid
+from models.training.cxr_start import shipped_lungs
 from models.training.data import Row, adult, as_json, index_hash, plain, prepare_all, read_index, split_hash, thumbnails
 from models.training.evaluate import at_threshold
 from models.training.lungs import find_lungs
@@ -69,8 +70,8 @@ def logits(bundle: Bundle, data: Path, lungs: Path, rows: list[Row]) -> NDArray[
     """Return the ``abnormal`` logit of each image, by the graph that ships, prepared and cropped as in training."""
     config = dict(bundle.config["preprocessing"])
     mean, std = config.pop("mean"), config.pop("std")
-    boxes, _, _ = find_lungs(lungs, data, rows)
-    images, _ = prepare_all(data, rows, config, boxes)
+    boxes, masks, _ = find_lungs(lungs, data, rows)
+    images, _ = prepare_all(data, rows, config, boxes, masks)
     ready = ((images - mean) / std).astype(np.float32)[:, None]
     session = Session(bundle.model, threads=1, device="cpu")
     parts = [session.run({"image": ready[n : n + 16]})["logits"][:, 0] for n in range(0, len(ready), 16)]
@@ -92,8 +93,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the index.csv that the bundle was made with")
     parser.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
     parser.add_argument("--version", required=True, help="version of the new bundle")
-    shipped = Path(__file__).parents[1] / "bundles" / "lungs_cxr" / "0.1.0"
-    parser.add_argument("--lungs", type=Path, default=shipped, help="lung bundle that crops")
+    parser.add_argument("--lungs", type=Path, default=shipped_lungs(), help="lung bundle that crops")
     options = parser.parse_args()
     made = add_baseline(load_bundle(options.bundle), options.data, options.lungs, options.out, options.version)
     print(f"{made.label}  sha256: {made.sha256}")

@@ -36,12 +36,31 @@ def look(rng: np.random.Generator, image: Image) -> Image:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, 1.2))
     if rng.random() < 0.3:
         out = out + rng.normal(0, rng.uniform(0.005, 0.03), out.shape).astype(np.float32)
-    out = np.clip(out, 0, 1)
-    if rng.random() < 0.2:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))]
-        packed = cv2.imencode(".jpg", np.round(out * 255).astype(np.uint8), quality)[1]
-        out = np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), np.float32) / 255
-    return np.asarray(out, np.float32)
+    return _jpeg(rng, np.clip(out, 0, 1), 0.2, 40)
+
+
+def _jpeg(rng: np.random.Generator, image: Image, share: float, lowest: int) -> Image:
+    if rng.random() >= share:
+        return np.asarray(image, np.float32)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(lowest, 95))]
+    packed = cv2.imencode(".jpg", np.round(image * 255).astype(np.uint8), quality)[1]
+    return np.asarray(np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE)) / 255, np.float32)
+
+
+def heavy_look(rng: np.random.Generator, image: Image) -> Image:
+    """Stronger changes of grey values than ``look``, and letters and borders by chance: nothing of it is anatomy."""
+    out = np.clip(image, 0, 1) ** np.float32(np.exp(rng.uniform(-0.7, 0.7)))
+    out = np.clip((out - 0.5) * np.float32(rng.uniform(0.6, 1.4)) + 0.5 + np.float32(rng.uniform(-0.15, 0.15)), 0, 1)
+    out = np.asarray(out, np.float32)
+    if rng.random() < 0.5:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, 2.0))
+    if rng.random() < 0.3:
+        out = letters(rng, out)
+    if rng.random() < 0.3:
+        out = border(rng, out)
+    if rng.random() < 0.5:
+        out = out + rng.normal(0, rng.uniform(0.005, 0.05), out.shape).astype(np.float32)
+    return _jpeg(rng, np.clip(out, 0, 1), 0.4, 20)
 
 
 def quantiles(image: Image, count: int = 33) -> Image:

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.blocks.prepare_cxr import Prepared, prepare
+from pipelines.blocks.prepare_cxr import Prepared, on_network, prepare
 
 #: The key of the split hash is published on purpose: it only has to be the same for ever.
 SPLIT_KEY = b"cxr-split-1"
@@ -106,10 +106,7 @@ def read_gray(data: Path, file: str) -> NDArray[np.float32]:
 
 def to_network(mask: NDArray[Any], prepared: Prepared) -> NDArray[np.float32]:
     """Bring a mask from the source grid to the network's (bilinear): float32 (size, size), 0..1."""
-    size = prepared.network_input.shape[-1]
-    matrix = prepared.affine[:2].astype(np.float64)  # network pixel -> source pixel: just what WARP_INVERSE_MAP wants
-    warped = cv2.warpAffine(np.asarray(mask, np.float32), matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.asarray(warped, np.float32)
+    return on_network(mask, prepared.affine, prepared.network_input.shape[-1])
 
 
 def prepare_all(
@@ -117,13 +114,15 @@ def prepare_all(
     rows: Sequence[Row],
     config: Mapping[str, Any],
     lung_boxes: Sequence[tuple[float, float, float, float]] | None = None,
+    lungs: Sequence[NDArray[Any]] | None = None,
 ) -> tuple[NDArray[np.float32], list[Prepared]]:
-    """Return (n, size, size) network inputs and what the preparation recorded."""
+    """Return (n, size, size) network inputs and what the preparation recorded. ``lungs``: masks on the source grid."""
     size = int(config["size"])
     images = np.zeros((len(rows), size, size), np.float32)
     records: list[Prepared] = []
     for index, row in enumerate(rows):
-        done = prepare(read_gray(data, row.file), config, lung_boxes[index] if lung_boxes is not None else None)
+        box = lung_boxes[index] if lung_boxes is not None else None
+        done = prepare(read_gray(data, row.file), config, box, lungs=lungs[index] if lungs is not None else None)
         images[index] = done.network_input[0, 0]
         records.append(done)
     return images, records

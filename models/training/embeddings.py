@@ -41,8 +41,9 @@ def embed(data: Path, rows: Sequence[Row], classifier: Path, lungs: Path, cache:
     embedding, logit = [], []
     for row in rows:
         image = read_gray(data, row.file)
-        box = find_lungs(image, looking, finder.config, LungLimits()).box
-        said = session.run({"image": prepare(image, network.config["preprocessing"], box).network_input})
+        seen = find_lungs(image, looking, finder.config, LungLimits())
+        ready = prepare(image, network.config["preprocessing"], seen.box, lungs=seen.mask)
+        said = session.run({"image": ready.network_input})
         embedding.append(said["embedding"][0])
         logit.append(said["logits"][0, 0])
     made = Embedded(np.asarray(embedding, np.float32), np.asarray(logit, np.float32))

@@ -13,21 +13,36 @@ from numpy.typing import NDArray
 
 from models.training.data import Row
 from models.training.statistics import (
+    auc,
     auc_by_patient,
     brier,
     calibration_error,
     clopper_pearson,
+    delong_test,
+    difference_by_patient,
     mean_by_patient,
     reliability,
     wilson,
 )
 
 Floats = NDArray[np.float64]
+NIH = "nih_cxr14"
+#: NIH's normals come only from these patients: outside them the number alone names the label.
+SHARED_PATIENTS = (1280, 3970)
 CHILDREN = "children, outside the intended use; a source never trained on"
 
 
+def in_shared_patients(row: Row) -> bool:
+    """Say whether the image is of an NIH patient whose number lies where both labels come from."""
+    digits = "".join(c for c in row.patient if c.isdigit())
+    return row.source == NIH and bool(digits) and SHARED_PATIENTS[0] <= int(digits) <= SHARED_PATIENTS[1]
+
+
 def cohorts(rows: Sequence[Row]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
-    """Return name -> (what it is, which rows): each adult source by view, the children apart, and the pooled comparisons."""
+    """Return name -> (what it is, which rows): each adult source by view, the children apart, and the pooled comparisons.
+
+    Of NIH also the patients whose numbers both labels have.
+    """
     source = np.array([row.source for row in rows])
     view = np.array([row.view for row in rows])
     normal = np.array([row.abnormal == 0 for row in rows])
@@ -40,6 +55,10 @@ def cohorts(rows: Sequence[Row]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
                 part = mine & (view == projection)
                 if normal[part].sum() >= 10 and (~normal[part]).sum() >= 10 and part.sum() < mine.sum():
                     named[f"{name}, {projection}"] = ("normal and abnormal of one source and view", part)
+            shared = mine & np.array([in_shared_patients(row) for row in rows])
+            if min(normal[shared].sum(), (~normal[shared]).sum()) >= 10 and shared.sum() < mine.sum():
+                low, high = SHARED_PATIENTS
+                named[f"{name}, patients {low} to {high}"] = ("normal and abnormal of one source, patients of one range", shared)
         else:
             others = normal & np.isin(source, [n for n in set(source) if n != "kermany_pediatric"])
             named[f"{name} against other sources' normals"] = (
@@ -50,7 +69,11 @@ def cohorts(rows: Sequence[Row]) -> dict[str, tuple[str, NDArray[np.bool_]]]:
 
 
 def discrimination(rows: Sequence[Row], scores: Floats, baseline: Floats) -> list[dict[str, Any]]:
-    """Return for every cohort the AUC of network and thumbnail with patient-bootstrap intervals, and n."""
+    """Return for every cohort the AUC of network and thumbnail with patient-bootstrap intervals, and n.
+
+    ``difference``: network minus thumbnail on the same draws of patients; clearly above if its interval lies above 0. ``p_value``:
+    DeLong's paired test.
+    """
     table = []
     for name, (kind, chosen) in cohorts(rows).items():
         part = [row for row, take in zip(rows, chosen, strict=True) if take]
@@ -58,6 +81,7 @@ def discrimination(rows: Sequence[Row], scores: Floats, baseline: Floats) -> lis
         if len(set(labels)) < 2:
             continue
         network, thumbnail = (auc_by_patient(labels, values[chosen], patients) for values in (scores, baseline))
+        difference = difference_by_patient(auc, labels, scores[chosen], baseline[chosen], patients)
         table.append(
             {
                 "cohort": name,
@@ -67,7 +91,9 @@ def discrimination(rows: Sequence[Row], scores: Floats, baseline: Floats) -> lis
                 "patients": len(set(patients)),
                 "auc": list(network),
                 "thumbnail_auc": list(thumbnail),
-                "above_thumbnail": bool(network.low > thumbnail.value),
+                "difference": list(difference),
+                "p_value": delong_test(labels, scores[chosen], baseline[chosen], patients).p_value,
+                "above_thumbnail": bool(difference.low > 0),
             }
         )
     return table

@@ -10,6 +10,7 @@ As maps are not negative, a cosine of 0 means disjoint support: L_DAL pushes apa
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -117,16 +118,16 @@ def discriminative_attention(
     return (cosines * weights).sum() / weights.sum().clamp(min=EPSILON)
 
 
-class Weighting(nn.Module):
+class Weighting(nn.Module, ABC):
     """How the terms add up. ``combine`` is called once a step; ``alpha``, ``beta`` are the weights of the last call."""
 
     def __init__(self) -> None:
         super().__init__()
         self.alpha, self.beta = math.nan, math.nan
 
+    @abstractmethod
     def combine(self, losses: Losses, progress: float, shared: Sequence[Tensor]) -> Tensor:
         """Return the loss to minimise. ``progress``: 0..1 of the training. ``shared``: weights on which gradients are compared."""
-        raise NotImplementedError
 
     def _sum(self, losses: Losses, alpha: float, beta: float) -> Tensor:
         self.alpha, self.beta = alpha, beta

@@ -3,8 +3,8 @@
 The stem of the twin is never trained, so every image goes through it once, plain, and a few times changed (flip, turn, gamma, blur,
 JPEG, another image's histogram, pasted opacities); the maps are kept in a file. Masks lie on the grid of the tokens.
 
-Marks, and how much they weigh (the weights are ours): a radiologist's box 1; an opacity that was pasted by computer, where it lies
-1; the lungs, where a finding is present and nobody boxed it, 0.25: weak, for it says only that a finding of the chest lies there.
+Marks: a radiologist's box, or an opacity that was pasted by computer, where it lies; either weighs 1 (ours). Where a finding is
+present and nobody marked it, the lungs are known: weak, for they say only that it lies somewhere in there. See ``hegl_train``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ CLASSES = ("abnormal", "pneumonia", "infiltration", "atelectasis", "edema", "eff
 LEAST = 50
 REPORTED = "nih_cxr14"  # the one source whose labels are words of reports
 BOXED = ("abnormal", "pneumonia")
-BOX_WEIGHT, PASTED_WEIGHT, LUNG_WEIGHT = 1.0, 1.0, 0.25
+BOX_WEIGHT, PASTED_WEIGHT = 1.0, 1.0
 FOLDS = 5
 PLAIN, CHANGED, PASTED = 0, 1, 2
 
@@ -74,6 +74,16 @@ class HeglSet:
         return np.flatnonzero([row.part in parts for row in self.rows])
 
 
+class Batch(NamedTuple):
+    """``maps`` (N, K, h, w), ``labels`` (N, C), ``marks`` (N, C, h, w) with ``weights`` (N, C), 0 unmarked, ``lungs`` (N, h, w)."""
+
+    maps: Tensor
+    labels: Tensor
+    marks: Tensor
+    weights: Tensor
+    lungs: Tensor
+
+
 def fold_of(patient: str) -> int:
     """Return the fold of a patient, 0..4, for ever the same."""
     digest = hmac.new(SPLIT_KEY, f"fold {patient}".encode(), hashlib.sha256).digest()
@@ -106,7 +116,7 @@ def boxed_images(data: Path, rows: Sequence[Row], lungs_bundle: Path, config: di
     around, masks, _ = find_lungs(lungs_bundle, data, [rows[n] for n in chosen])
     found = {}
     for n, box, mask in zip(chosen, around, masks, strict=True):
-        prepared = prepare(read_gray(data, rows[n].file), config, box)
+        prepared = prepare(read_gray(data, rows[n].file), config, box, lungs=mask)
         found[n] = Boxed(n, columns[rows[n].image_id][1], (mask > 0).astype(np.uint8), prepared)
     return found
 
@@ -181,12 +191,13 @@ def _small(mask: Floats, grid: tuple[int, int]) -> Floats:
 
 
 def batches(
-    chosen: HeglSet, rows: NDArray[np.intp], steps: int, size: int, seed: int, pasted: float = 0.25
-) -> Iterator[tuple[Tensor, ...]]:
-    """Yield maps (N, K, h, w), labels (N, C), masks (N, C, h, w) and their weights (N, C).
+    chosen: HeglSet, rows: NDArray[np.intp], steps: int, size: int, seed: int, pasted: float = 0.25, boxed: float = 0.12
+) -> Iterator[Batch]:
+    """Yield batches.
 
     Half of a batch is drawn from normals, half from the rest, within each every source and view alike up to 60 images. Of the
-    normals a share ``pasted`` comes with a pasted opacity: abnormal then, all other findings unknown.
+    normals a share ``pasted`` comes with a pasted opacity: abnormal then, all other findings unknown. Of the abnormal ones a share
+    ``boxed`` is drawn from those with a radiologist's box, which are few.
     """
     rng = np.random.default_rng(seed)
     copies: dict[int, dict[int, list[int]]] = {}
@@ -199,31 +210,35 @@ def batches(
     members = {label: list(named.values()) for label, named in groups.items()}
     shares = {label: np.array([min(len(m), 60.0) for m in each]) for label, each in members.items()}
     normal_share = 0.5 / (1 - pasted / 2)
+    with_box = [int(n) for n in rows if int(n) in chosen.boxed]
     for _ in range(steps):
         picked = []
         for _ in range(size):
             label = int(rng.random() >= normal_share) if members[0] and members[1] else int(not members[0])
-            group = members[label][rng.choice(len(members[label]), p=shares[label] / shares[label].sum())]
+            if label and with_box and rng.random() < boxed:
+                group = with_box
+            else:
+                group = members[label][rng.choice(len(members[label]), p=shares[label] / shares[label].sum())]
             own = copies[group[rng.integers(len(group))]]
             kind = PASTED if label == 0 and PASTED in own and rng.random() < pasted else int(rng.random() < 0.75)
             picked.append(own.get(kind, own[PLAIN])[rng.integers(len(own.get(kind, own[PLAIN])))])
         yield targets(chosen, np.array(picked))
 
 
-def targets(chosen: HeglSet, at: NDArray[np.intp]) -> tuple[Tensor, ...]:
-    """Return maps, labels, masks and weights of these copies."""
+def targets(chosen: HeglSet, at: NDArray[np.intp]) -> Batch:
+    """Return the batch of these copies."""
     labels = chosen.labels[chosen.owner[at]].astype(np.int64)
-    pasted = chosen.kind[at] == PASTED
+    pasted = (chosen.kind[at] == PASTED) & (chosen.marks[at].max((1, 2)) > 0)  # without lung pixels nothing was pasted
     labels[pasted] = [1, *([-1] * (labels.shape[1] - 1))]
-    masks = np.repeat(chosen.lungs[at][:, None], labels.shape[1], 1)
-    weights = np.where(labels == 1, LUNG_WEIGHT, 0.0).astype(np.float32)
+    marks = np.zeros((*labels.shape, *chosen.marks.shape[1:]), np.float32)
+    weights = np.zeros(labels.shape, np.float32)
     for name in BOXED:
         c = CLASSES.index(name)
         marked = (labels[:, c] == 1) & (chosen.marks[at].max((1, 2)) > 0)
-        masks[marked, c] = chosen.marks[at][marked]
+        marks[marked, c] = chosen.marks[at][marked]
         weights[marked, c] = np.where(pasted[marked], PASTED_WEIGHT, BOX_WEIGHT)
-    maps = chosen.maps[at].astype(np.float32)
-    return torch.from_numpy(maps), torch.from_numpy(labels), torch.from_numpy(masks), torch.from_numpy(weights)
+    arrays = chosen.maps[at].astype(np.float32), labels, marks, weights, chosen.lungs[at]
+    return Batch(*(torch.from_numpy(array) for array in arrays))
 
 
 def _name(chest: ChestSet, stem: nn.Module, changed: int, seed: int) -> str:

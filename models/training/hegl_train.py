@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.training.hegl_losses import Losses, Weighting, cross_entropy, discriminative_attention, human_alignment
+from models.training.hegl_losses import Losses, Weighting, cross_entropy, discriminative_attention, disowned, human_alignment
 from models.training.loop import LoopSettings, train
 
 Batches = Callable[[int], Iterable[tuple[Tensor, ...]]]
+LUNG_WEIGHT = 0.5  # of the lungs as a weak mark, beside 1 for a box (ours)
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,19 @@ class Objective:
         self.generator = torch.Generator().manual_seed(7)
 
     def losses(self, net: nn.Module, batch: tuple[Tensor, ...]) -> Losses:
-        """Return the three terms on maps (N, K, h, w), labels (N, C), masks (N, C, h, w), weights (N, C)."""
-        maps, labels, masks, weights = batch
+        """Return the three terms on a ``hegl_set.Batch``.
+
+        Human alignment is the penalised Dice with what was marked; where a finding is present and nobody marked it, ``LUNG_WEIGHT``
+        times the share of its attention outside the lungs. (A Dice with the lungs would ask attention to be spread over them.)
+        """
+        maps, labels, marks, weights, lungs = batch
         said = net.read(maps)
+        somewhere = (labels == 1) & (weights == 0)  # present, and nobody marked where
+        outside = (1 - lungs)[:, None].expand_as(said.attention)
         return Losses(
             cross_entropy(said.logits, labels, self.positive_weight),
-            human_alignment(said.attention, masks, weights),
+            human_alignment(said.attention, marks, weights)
+            + LUNG_WEIGHT * disowned(said.attention, outside, somewhere.to(maps.dtype)),
             discriminative_attention(
                 said.attention, self.pairs, present=(labels == 1).long(), prior=self.prior, generator=self.generator
             ),
@@ -110,6 +118,13 @@ def overlap_prior(labels: NDArray[np.int64], masks: NDArray[np.float32]) -> Tens
             union = np.maximum(means[i], means[j]).sum()
             rho[i, j] = np.minimum(means[i], means[j]).sum() / union if union > 0 else 0.0
     return torch.from_numpy(rho)
+
+
+@torch.no_grad()
+def embed(net: nn.Module, maps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return embeddings (n, width) for maps of the stem."""
+    parts = [net.read(torch.from_numpy(maps[n : n + 64].astype(np.float32))).embedding for n in range(0, len(maps), 64)]
+    return torch.cat(parts).numpy()
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from models.bundle import load_bundle
 from models.session import Session
 from models.training.data import Row, read_gray
-from pipelines.blocks.lungs import LungLimits
+from pipelines.blocks.frontal_gate import load_gate
+from pipelines.blocks.lungs import LungLimits, Lungs
 from pipelines.blocks.lungs import find_lungs as find_in
 
 Box = tuple[float, float, float, float]
@@ -33,6 +34,10 @@ def find_lungs(bundle_folder: Path, data: Path, rows: Sequence[Row]) -> tuple[li
     """
     bundle = load_bundle(bundle_folder)
     session = Session(bundle.model, threads=2, device="cpu")
-    limits = LungLimits()
+    limits, gate = LungLimits(), load_gate(bundle.folder, bundle.sha256)
+
+    def refused(lungs: Lungs) -> bool:
+        return bool(lungs.problem) or (gate is not None and bool(gate.refusal(gate.judge(lungs), stated=True)[0]))
+
     found = [find_in(read_gray(data, row.file), session, bundle.config, limits) for row in rows]
-    return [f.box for f in found], [f.mask.astype(np.float32) for f in found], sum(bool(f.problem) for f in found)
+    return [f.box for f in found], [f.mask.astype(np.float32) for f in found], sum(refused(f) for f in found)

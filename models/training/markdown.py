@@ -26,6 +26,14 @@ def interval(values: Sequence[float | None] | None) -> str:
     return f"{number(value)} ({number(low)} to {number(high)})"
 
 
+def change(values: Sequence[float | None] | None) -> str:
+    """Return a difference as ``+value (low to high)``, each with its sign; ``-`` where there is none."""
+    if values is None or any(value is None or not math.isfinite(value) for value in values):
+        return "-"
+    value, low, high = values
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 def p_text(value: float | None) -> str:
     """Return a P value to three decimals, never 0."""
     if value is None or not math.isfinite(value):

@@ -34,6 +34,11 @@ SOURCES: dict[str, dict[str, str]] = {
         "cite": "Cohen et al., arXiv:2003.11597 and arXiv:2006.11988",
     },
     "tbx11k": {"title": "TBX11K", "licence": "CC BY 4.0", "cite": "Liu et al., CVPR 2020 and TPAMI 2023"},
+    "luna16": {
+        "title": "LUNA16 candidate patches (LIDC-IDRI)",
+        "licence": "CC BY 4.0 (LUNA16), CC BY 3.0 (LIDC-IDRI)",
+        "cite": "Setio et al., Medical Image Analysis 2017; Armato et al., Medical Physics 2011",
+    },
     "v7_masks": {
         "title": "V7 Labs COVID-19 X-ray dataset, lung masks",
         "licence": "CC BY 4.0",

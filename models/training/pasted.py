@@ -22,8 +22,8 @@ def pasted_pairs(net: nn.Module, chest: ChestSet, seed: int = 77) -> dict[str, A
         if chest.rows[index].abnormal or not (chest.lungs[index] > 0.5).any():
             continue
         plain = chest.images[index]
-        pair = np.stack([plain, np.clip(paste_opacity(rng, plain, chest.lungs[index]), 0, 1)])[:, None]
-        logits = net(torch.from_numpy(((pair - chest.config["mean"]) / chest.config["std"]).astype(np.float32)))[:, 0]
+        pair = np.stack([plain, np.clip(paste_opacity(rng, plain, chest.lungs[index]), 0, 1)])
+        logits = net(torch.from_numpy(chest.ready(pair, [index, index])))[:, 0]
         rises.append(float(logits[1] - logits[0]))
         higher += rises[-1] > 0
     n = len(rises)

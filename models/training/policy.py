@@ -92,6 +92,16 @@ def threshold_high(
     return None
 
 
+def lowered(value: float) -> float:
+    """Return the value as files keep it, six decimals, never above: rounding must not lift a threshold over a patient."""
+    return math.floor(value * 1e6) / 1e6
+
+
+def raised(value: float) -> float:
+    """Return the value as files keep it, never below."""
+    return math.ceil(value * 1e6) / 1e6
+
+
 @dataclass(frozen=True)
 class TwoClassPolicy:
     """Thresholds of the gated rule: TB if p_TB >= tau_tb, else PN if p_PN >= tau_pn, else normal."""

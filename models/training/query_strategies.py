@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from dicom_node.learning.sampling import STRATEGIES, Pool, query
+from models.bundle import find_bundle
+from models.training.cxr_start import shipped_lungs
 from models.training.data import Row, as_json, read_index
 from models.training.embeddings import embed
 from models.training.statistics import auc
@@ -174,7 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     rows = read_index(options.data)
-    made = embed(options.data, rows, BUNDLES / "cxr_tb" / "0.1.1", BUNDLES / "lungs_cxr" / "0.1.0", options.out)
+    made = embed(options.data, rows, find_bundle("cxr_tb", None, [BUNDLES]), shipped_lungs(), options.out)
     seen = time.monotonic() - began
     result = experiment(made.embedding.astype(np.float64), rows, options.seeds)
     options.out.mkdir(parents=True, exist_ok=True)

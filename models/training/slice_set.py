@@ -42,7 +42,7 @@ class SliceSet:
 
 def weighted_loss(logits: Tensor, labels: Tensor, weights: Tensor, positive_weight: float) -> Tensor:
     """Return the weighted binary cross-entropy, all (n,): mean over ``weights``, positives counted ``positive_weight`` times."""
-    factor = torch.as_tensor(positive_weight, dtype=logits.dtype)
+    factor = torch.as_tensor(positive_weight, dtype=logits.dtype, device=logits.device)
     each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none", pos_weight=factor)
     return (each * weights).sum() / weights.sum()
 

@@ -20,6 +20,7 @@ class HeglCnn(nn.Module):
         super().__init__()
         self.stem = LiteStem()
         self.body = nn.Sequential(
+            nn.BatchNorm2d(LITE_CHANNELS, affine=False),  # as in ``hegl_vit``: the stem's channels differ in scale
             nn.Conv2d(LITE_CHANNELS, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
@@ -47,4 +48,4 @@ class HeglCnn(nn.Module):
 
     def shared(self) -> list[Tensor]:
         """Return the weights on which the losses' gradients are compared: the last convolution's."""
-        return list(self.body[3].parameters())
+        return list(self.body[4].parameters())

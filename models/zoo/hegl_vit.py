@@ -26,7 +26,7 @@ STRIDE = 16  # pixels of the image a token, on either side
 LITE_CHANNELS = 80
 #: ViT-B/16 and decoder as published, and the reduced-width twin that two CPU cores can train.
 FULL: dict[str, Any] = {"width": 768, "layers": 12, "heads": 12, "mlp": 3072, "decoder_width": 1024, "stem": "patch"}
-TWIN: dict[str, Any] = {"width": 96, "layers": 2, "heads": 4, "mlp": 192, "decoder_width": 192, "stem": "lite0"}
+TWIN: dict[str, Any] = {"width": 64, "layers": 1, "heads": 4, "mlp": 128, "decoder_width": 128, "stem": "lite0"}
 
 
 class Said(NamedTuple):
@@ -81,25 +81,29 @@ class Attention(nn.Module):
         mixed = torch.matmul(self.dropout(weights), v).transpose(1, 2).flatten(2)  # (N, C, width)
         return self.out(mixed), weights.mean(1)
 
+    def mix(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """Do the same without weights to show and without dropout: half the time of an encoder on a CPU."""
+        q, k, v = self._split(self.query(queries)), self._split(self.key(tokens)), self._split(self.value(tokens))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (N, heads, T, width / heads)
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm: tokens among themselves, feed forward."""
+    """Pre-norm: tokens among themselves, feed forward. Dropout is the decoder's alone: on every token it costs a CPU too much."""
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.norm_self, self.norm_ffn = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.among = Attention(width, heads, 0.0)  # dropping weights of T x T costs a CPU more than all else
-        self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
-        self.dropout = nn.Dropout(dropout)
+        self.among = Attention(width, heads, 0.0)
+        self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T, width) -> (N, T, width)."""
         asked = self.norm_self(tokens)
-        tokens = tokens + self.dropout(self.among(asked, asked)[0])
-        return tokens + self.dropout(self.ffn(self.norm_ffn(tokens)))
+        tokens = tokens + self.among.mix(asked, asked)
+        return tokens + self.ffn(self.norm_ffn(tokens))
 
 
 class DecoderLayer(nn.Module):
@@ -143,10 +147,12 @@ class HeglVit(nn.Module):
         side = size // STRIDE
         hybrid = stem == "lite0"
         self.stem: nn.Module = LiteStem() if hybrid else nn.Identity()
+        #: the stem's channels differ in scale by tens; a head on them learns several times faster once they do not
+        self.norm_maps: nn.Module = nn.BatchNorm2d(LITE_CHANNELS, affine=False) if hybrid else nn.Identity()
         patch = 1 if hybrid else STRIDE
         self.patches = nn.Conv2d(LITE_CHANNELS if hybrid else 1, width, patch, patch)
         self.positions = nn.Parameter(torch.randn(1, side * side, width) * 0.02)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, mlp, dropout) for _ in range(layers))
+        self.encoder = nn.ModuleList(EncoderLayer(width, heads, mlp) for _ in range(layers))
         self.side = side
         learned = torch.randn(classes, width) * width**-0.5 if text is None else text.clone()
         self.queries = nn.Parameter(learned, requires_grad=text is None)
@@ -160,7 +166,7 @@ class HeglVit(nn.Module):
 
     def read(self, maps: Tensor) -> Said:
         """Return what the network says of ``features``."""
-        tokens = self.patches(maps).flatten(2).transpose(1, 2) + self.positions  # (N, T, width)
+        tokens = self.patches(self.norm_maps(maps)).flatten(2).transpose(1, 2) + self.positions  # (N, T, width)
         for block in self.encoder:
             tokens = block(tokens)
         tokens = self.norm_tokens(tokens)

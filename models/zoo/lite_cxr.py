@@ -1,9 +1,9 @@
 """The first half of EfficientNet-Lite0 under a linear head.
 
 Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019; Lite0 is the variant without squeeze
-and excitation and with ReLU6. Kept: stem and the first eight blocks (three resolutions halved further, 14 x 14 at 224), about a
-quarter of a million parameters. Departures: one grey channel (the stem's filters summed), then a 1x1 convolution, BN and ReLU,
-global average pooling and one linear layer, so that the class maps have the closed form of ``models.export``.
+and excitation and with ReLU6. Kept: stem and the first ``depth`` blocks; eight of them (14 x 14 at 224) are about a quarter of a
+million parameters. Departures: one grey channel (the stem's filters summed), then a 1x1 convolution, BN and ReLU, global average
+pooling and one linear layer, so that the class maps have the closed form of ``models.export``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from models.zoo.policy_cxr import CLASSES
 
-# (expansion, kernel, stride, out) of the first eight blocks of Lite0
-BLOCKS = ((1, 3, 1, 16), (6, 3, 2, 24), (6, 3, 1, 24), (6, 5, 2, 40), (6, 5, 1, 40), (6, 3, 2, 80), (6, 3, 1, 80), (6, 3, 1, 80))
+# (expansion, kernel, stride, out) of the sixteen blocks of Lite0
+BLOCKS = (
+    (1, 3, 1, 16), (6, 3, 2, 24), (6, 3, 1, 24), (6, 5, 2, 40), (6, 5, 1, 40), (6, 3, 2, 80), (6, 3, 1, 80), (6, 3, 1, 80),
+    (6, 5, 1, 112), (6, 5, 1, 112), (6, 5, 1, 112), (6, 5, 2, 192), (6, 5, 1, 192), (6, 5, 1, 192), (6, 5, 1, 192), (6, 3, 1, 320),
+)  # fmt: skip
 
 
 class SameConv(nn.Module):
@@ -54,13 +57,13 @@ class Block(nn.Module):
 
 
 class LiteCxr(nn.Module):
-    """``image`` float32 (N, 1, S, S), normalised -> logits (N, 4); S a multiple of 16."""
+    """``image`` float32 (N, 1, S, S), normalised -> logits (N, 4); S a multiple of 16 (of 32 beyond eleven blocks)."""
 
-    def __init__(self, width: int = 128, classes: int = len(CLASSES), dropout: float = 0.2) -> None:
+    def __init__(self, width: int = 128, classes: int = len(CLASSES), dropout: float = 0.2, depth: int = 8) -> None:
         super().__init__()
         self.stem = SameConv(1, 32, 3, 2)
         blocks, before = [], 32
-        for expansion, kernel, stride, after in BLOCKS:
+        for expansion, kernel, stride, after in BLOCKS[:depth]:
             blocks.append(Block(before, expansion, kernel, stride, after))
             before = after
         self.blocks = nn.ModuleList(blocks)
@@ -83,15 +86,24 @@ class LiteCxr(nn.Module):
                 module.eval()
         return self
 
+    def early(self, image: Tensor, blocks: int) -> Tensor:
+        """Return what stem and the first ``blocks`` blocks give."""
+        x = F.relu6(self.stem(image))  # (N, 32, S/2, S/2)
+        for block in self.blocks[:blocks]:
+            x = block(x)
+        return x
+
+    def late(self, x: Tensor, blocks: int) -> Tensor:
+        """Return the last feature map, never negative, from what ``early`` gave."""
+        for block in self.blocks[blocks:]:
+            x = block(x)
+        return F.relu(self.last(x))  # (N, width, S/16, S/16)
+
     def features(self, image: Tensor) -> Tensor:
         """Return the last feature map, never negative."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x = F.relu6(self.stem(image))  # (N, 32, S/2, S/2)
-            for block in self.blocks[: self.frozen]:
-                x = block(x)
-        for block in self.blocks[self.frozen :]:
-            x = block(x)
-        return F.relu(self.last(x))  # (N, width, S/16, S/16)
+            x = self.early(image, self.frozen)
+        return self.late(x, self.frozen)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits."""
@@ -106,6 +118,24 @@ class LiteCxr(nn.Module):
                 _copy(block.expand, imagenet, prefix + "_expand_conv", prefix + "_bn0")
             _copy(block.depthwise, imagenet, prefix + "_depthwise_conv", prefix + "_bn1")
             _copy(block.project, imagenet, prefix + "_project_conv", prefix + "_bn2")
+
+    def start_last_from(self, imagenet: Mapping[str, Tensor]) -> None:
+        """Load the published last convolution, too; for a network of all sixteen blocks and width 1280."""
+        _copy(self.last, imagenet, "_conv_head", "_bn1")
+
+
+class LiteTail(nn.Module):
+    """The blocks from ``start`` on, the last convolution and the head of a ``LiteCxr``, whose modules it takes over."""
+
+    def __init__(self, net: LiteCxr, start: int) -> None:
+        super().__init__()
+        self.blocks, self.last, self.head = net.blocks[start:], net.last, net.head
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the last feature map, never negative, from what ``LiteCxr.early`` gave."""
+        for block in self.blocks:
+            x = block(x)
+        return F.relu(self.last(x))
 
 
 def _copy(into: SameConv, weights: Mapping[str, Tensor], conv: str, norm: str, grey: bool = False) -> None:

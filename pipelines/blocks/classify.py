@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.session import Session
+from pipelines.blocks.prepare_ct import PreparedVolume
 from pipelines.blocks.prepare_cxr import Prepared
 
 
@@ -22,15 +23,16 @@ class Classified:
     """What the network says of one image.
 
     ``probabilities``: calibrated, by class key. ``maps``: by method ("Grad-CAM", "Grad-CAM++", "Attention"), then by class key,
-    raw float32 (h, w), never negative; empty when the graph has none. ``embedding``: float32 (K,). ``distance``: Mahalanobis
-    distance of the embedding over the bundle's limit (above 1 = unlike the training images); ``None`` when the bundle has no
-    reference.
+    raw float32 (h, w), of a volume (d, h, w), never negative; empty when the graph has none. ``embedding``: float32 (K,).
+    ``distance``: Mahalanobis distance of the embedding over the bundle's limit (above 1 = unlike the training images); ``None``
+    when the bundle has no reference. ``numbers``: whatever else the graph says of the case in one number, by output.
     """
 
     probabilities: Mapping[str, float]
     maps: Mapping[str, Mapping[str, NDArray[np.float32]]]
     embedding: NDArray[np.float32]
     distance: float | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -44,13 +46,15 @@ def session_for(model_path: Path, bundle_sha256: str, threads: int, device: str)
     return Session(model_path, threads=threads, device=device)
 
 
-def classify(prepared: Prepared, bundle: Bundle, session: Session) -> Classified:
-    """Run the graph and calibrate.
+def classify(
+    prepared: Prepared | PreparedVolume, bundle: Bundle, session: Session, beside: Mapping[str, NDArray[np.float32]] | None = None
+) -> Classified:
+    """Run the graph and calibrate. ``beside``: its inputs other than the image, by name, (1, n).
 
     The order of ``outputs`` in bundle.yaml is the order of the graph's classes. ``activation`` of an output is ``sigmoid`` (a
     question of its own) or ``softmax`` (the outputs that exclude each other).
     """
-    got = session.run({"image": prepared.network_input})
+    got = session.run({"image": prepared.network_input, **(beside or {})})
     outputs = bundle.config["outputs"]
     keys = [str(o["key"]) for o in outputs]
     logits = np.asarray(got["logits"][0], np.float64)
@@ -65,6 +69,9 @@ def classify(prepared: Prepared, bundle: Bundle, session: Session) -> Classified
         },
         embedding=embedding,
         distance=_distance(embedding, _reference(bundle.folder / "reference.npz", bundle.sha256)),
+        numbers={
+            n: float(v[0, 0]) for n, v in got.items() if v.shape[1:] == (1,) and n not in ("logits", "probabilities", "embedding")
+        },
         record={"temperature": temperature, "device": session.device},
     )
 

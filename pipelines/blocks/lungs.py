@@ -1,13 +1,13 @@
-"""Where the lungs are, and whether what was found is a plausible pair of lungs seen from the front.
+"""Where the lungs are, and whether what was found can be a pair of lungs at all.
 
-The network was taught on chests alone, so it marks "lungs" in a knee too. Shape, place and grey values decide whether to
-believe it; a picture that fails is refused (``lungs_not_found``), for no later step can tell a knee from a chest.
+The network was taught on chests alone, so it marks "lungs" in a knee too. Whether the picture is a frontal chest is for
+``frontal_gate.py``, which judges the facts that are measured here; the limits here say whether the mask itself can be used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.session import Session
-from pipelines.blocks.chest_template import likeness
+from pipelines.blocks.chest_template import SIDE, coarse
 from pipelines.blocks.prepare_cxr import Prepared, prepare, to_source
 
 
@@ -37,9 +37,6 @@ class LungLimits(BaseModel):
     )
     least_height: float = Field(default=0.40, description="Height of the lungs against the image. Adults lie above 0.45.")
     least_confidence: float = Field(default=0.80, description="Mean probability inside the marked area.")
-    least_likeness: float = Field(
-        default=0.35, description="Correlation with the average chest. Knees and abdomens lie below 0.33."
-    )
     least_parted: float = Field(
         default=0.40, description="Share of the lungs' height where two lungs lie apart. A lateral has one blob."
     )
@@ -60,9 +57,12 @@ class LungFacts:
     confidence: float = 0.0
     contrast: float = 0.0  # how much darker than their surroundings, in standard deviations of the picture
     parted: float = 0.0
-    likeness: float = 0.0
     symmetry: float = 0.0
     cut_off: float = 0.0  # share of the image's left, right and top border that is lung
+    tilt: float = 0.0  # of the line between the two pieces' centres: 0 lies across, 1 stands upright; 0 for one piece
+    taper: float = 0.0  # -1..1: above 0 the lower quarter of the mask is wider than the upper one, as in a standing chest
+    level: float = 0.0  # height of the mask's centre in the image, 0 at the top
+    aspect: float = 0.0  # width of the mask's box over its height, at most 4
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,16 @@ class Lungs:
     """The lungs of one image.
 
     ``mask``: uint8 (rows, columns) of the source, 1 in lung. ``box``: (x0, y0, x1, y1) in source pixels, ends exclusive.
-    ``problem``: "" when plausible, else the sentence that says why not.
+    ``problem``: "" when plausible, else the sentence that says why not. ``in_box``, ``in_whole``: the picture within the lungs' box
+    and as a whole, by ``chest_template.coarse``.
     """
 
     mask: NDArray[np.uint8]
     box: tuple[float, float, float, float]
     facts: LungFacts
     problem: str
+    in_box: NDArray[np.float64] = field(default_factory=lambda: np.zeros((SIDE, SIDE)))
+    in_whole: NDArray[np.float64] = field(default_factory=lambda: np.zeros((SIDE, SIDE)))
 
     def record(self) -> dict[str, Any]:
         """Return the facts for the result's provenance."""
@@ -95,6 +98,28 @@ def find_lungs(
     ``image``: float32 (rows, columns), brighter = more attenuation. ``config``: the bundle's, for ``preprocessing`` and ``mask``.
     ``reductions``: of ``prepare``.
     """
+    prepared, probability, lungs = _looked_at(image, session, config, limits, reductions)
+    placed = to_source(probability, prepared) >= float(config["mask"]["threshold"])
+    rows, columns = np.nonzero(placed.any(1))[0], np.nonzero(placed.any(0))[0]
+    box = lungs.box
+    if rows.size:
+        box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+    return replace(lungs, mask=placed.astype(np.uint8), box=box)
+
+
+def glance_at(image: NDArray[np.float32], session: Session, config: Mapping[str, Any], limits: LungLimits) -> Lungs:
+    """Return what ``find_lungs`` does, in half the time, without the mask and with the whole image as the box."""
+    return _looked_at(image, session, config, limits, None)[2]
+
+
+def _looked_at(
+    image: NDArray[np.float32],
+    session: Session,
+    config: Mapping[str, Any],
+    limits: LungLimits,
+    reductions: dict[int, NDArray[np.float32]] | None,
+) -> tuple[Prepared, NDArray[np.float32], Lungs]:
+    """Return the prepared picture, the probability of lung in the two main pieces (0 outside), and the facts."""
     prepared = prepare(image, config["preprocessing"], reductions=reductions)
     threshold = float(config["mask"]["threshold"])
     probability = session.run({"image": prepared.network_input})["mask_probability"][0, 0]
@@ -103,13 +128,11 @@ def find_lungs(
     whole = (probability >= threshold) & seen
     mask = _main_pieces(whole)
     facts = measure(mask, whole, probability, prepared.network_input[0, 0], seen)
-    mask_on_source = (to_source(np.where(mask, probability, 0).astype(np.float32), prepared) >= threshold).astype(np.uint8)
-    rows, columns = np.nonzero(mask_on_source.any(1))[0], np.nonzero(mask_on_source.any(0))[0]
-    if not rows.size:
-        return Lungs(mask_on_source, (0.0, 0.0, float(image.shape[1]), float(image.shape[0])), facts, implausible(facts, limits))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    facts = replace(facts, likeness=likeness(image, box))
-    return Lungs(mask_on_source, box, facts, implausible(facts, limits))
+    picture, inner = _picture(prepared.network_input[0, 0], mask, seen)
+    box = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+    nothing = np.zeros((0, 0), np.uint8)
+    lungs = Lungs(nothing, box, facts, implausible(facts, limits), coarse(picture, inner), coarse(picture))
+    return prepared, np.where(mask, probability, 0).astype(np.float32), lungs
 
 
 def measure(
@@ -145,13 +168,15 @@ def measure(
         symmetry=float(2 * np.count_nonzero(mask & mirrored) / (mask.sum() + mirrored.sum())),
         parted=_parted(mask),
         cut_off=_touching(mask, seen),
+        tilt=_tilt(mask),
+        taper=_taper(mask),
+        level=float((rows.mean() - np.nonzero(seen.any(1))[0][0]) / np.count_nonzero(seen.any(1))),
+        aspect=min(4.0, float((columns.max() - columns.min() + 1) / (rows.max() - rows.min() + 1))),
     )
 
 
 def implausible(facts: LungFacts, limits: LungLimits) -> str:
     """Return why this is not a pair of lungs from the front, or ``""``."""
-    if facts.likeness < limits.least_likeness:
-        return "the picture does not look like a frontal chest"
     if not limits.least_area <= facts.area <= limits.most_area:
         return f"lungs cover {facts.area:.0%} of the image"
     if facts.confidence < limits.least_confidence:
@@ -181,6 +206,21 @@ def _parted(mask: NDArray[np.bool_]) -> float:
     return float((starts >= 2).mean())
 
 
+def _tilt(mask: NDArray[np.bool_]) -> float:
+    count, _, stats, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 3 or stats[1:, cv2.CC_STAT_AREA].min() < 0.1 * mask.sum():
+        return 0.0
+    across, down = np.abs(centres[1] - centres[2])
+    return float(np.arctan2(down, across) / (np.pi / 2))
+
+
+def _taper(mask: NDArray[np.bool_]) -> float:
+    counts = mask[mask.any(1)].sum(1)
+    quarter = max(1, len(counts) // 4)
+    upper, lower = float(counts[:quarter].mean()), float(counts[-quarter:].mean())
+    return (lower - upper) / (lower + upper)
+
+
 def _main_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     largest = sorted(range(1, count), key=lambda n: -int(stats[n, cv2.CC_STAT_AREA]))[:2]
@@ -196,6 +236,20 @@ def _seen(prepared: Prepared) -> NDArray[np.bool_]:
     y = np.arange(size) * prepared.affine[1, 1] + prepared.affine[1, 2]
     seen: NDArray[np.bool_] = ((y >= -0.5) & (y <= rows - 0.5))[:, None] & ((x >= -0.5) & (x <= columns - 0.5))[None, :]
     return seen
+
+
+def _picture(
+    network_input: NDArray[np.float32], mask: NDArray[np.bool_], seen: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], tuple[float, float, float, float]]:
+    """Return what the network saw without the padding, and the mask's box in it (all of it where the mask is empty)."""
+    rows, columns = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
+    top, left = int(rows[0]), int(columns[0])
+    picture = network_input[top : rows[-1] + 1, left : columns[-1] + 1]
+    if not mask.any():
+        return picture, (0.0, 0.0, float(picture.shape[1]), float(picture.shape[0]))
+    marked_rows, marked_columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    x0, y0, x1, y1 = marked_columns[0] - left, marked_rows[0] - top, marked_columns[-1] + 1 - left, marked_rows[-1] + 1 - top
+    return picture, (float(x0), float(y0), float(x1), float(y1))
 
 
 def _touching(mask: NDArray[np.bool_], seen: NDArray[np.bool_]) -> float:

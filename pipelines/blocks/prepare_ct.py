@@ -7,13 +7,15 @@ A network of slices (every figure comes from ``bundle.yaml``, ``preprocessing``)
       outside: floor                       # outside the lungs: the window's floor | keep
       pixel_mm: 0.7                        # in plane
       slab_mm: 5.0                         # thinner slices are averaged to this
-      size: 512                            # rows and columns, cut or padded about the picture's middle
+      size: 512                            # rows and columns, cut or padded about its centre:
+      centre: middle                       # the picture's middle | thickest_piece: of what is dense within the lungs
 
 and a network of volumes::
 
     preprocessing:
       window_hu: [-1000, 400]              # becomes 0..1
       margin_mm: 10                        # about the lungs' box
+      outside: keep                        # outside the lungs: keep (default) | floor, the window's
       size: [64, 128, 128]                 # slices, rows, columns
 
 Shrinking in plane is area averaging (antialiased); along the body a volume is resized by a cubic spline (Zunair et al.,
@@ -38,6 +40,7 @@ from pipelines.blocks.prepare_cxr import Prepared, spread_on_source
 Volume = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
+DENSE_HU, RIM_MM = -500.0, 1.5
 
 
 def prepare_slice(hu: Volume, spacing_mm: Spacing, lungs: Mask, index: int, config: Mapping[str, Any]) -> Prepared:
@@ -62,25 +65,34 @@ def prepare_slice(hu: Volume, spacing_mm: Spacing, lungs: Mask, index: int, conf
     Raises
     ------
     ValueError
-        ``outside`` is neither ``floor`` nor ``keep``.
+        ``outside`` is neither ``floor`` nor ``keep``, or ``centre`` is none of those above.
     """
     if config["outside"] not in ("floor", "keep"):
         raise ValueError(f'outside: "{config["outside"]}" is not known. Known: floor, keep')
+    if config.get("centre", "middle") not in ("middle", "thickest_piece"):
+        raise ValueError(f'centre: "{config["centre"]}" is not known. Known: middle, thickest_piece')
     slab = slab_about(index, len(hu), spacing_mm[0], float(config["slab_mm"]))
     plane = hu[slab].mean(0, dtype=np.float32)
     low = float(config["window"]["level"]) - float(config["window"]["width"]) / 2
     picture = np.clip((plane - np.float32(low)) / np.float32(config["window"]["width"]), 0, 1)
+    masked = np.where(lungs[slab].any(0), picture, np.float32(0))
     if config["outside"] == "floor":
-        picture[~lungs[slab].any(0)] = 0
+        picture = masked
     rows, columns = picture.shape
     pixel, size = float(config["pixel_mm"]), int(config["size"])
     height, width = max(1, round(rows * spacing_mm[1] / pixel)), max(1, round(columns * spacing_mm[2] / pixel))
     shrinks = height < rows or width < columns
-    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    square, top, left = _centred(np.asarray(picture, np.float32), size)
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    picture = np.asarray(cv2.resize(picture, (width, height), interpolation=how), np.float32)
+    place = None
+    if config.get("centre", "middle") == "thickest_piece":
+        place = thickest_piece(np.asarray(cv2.resize(masked, (width, height), interpolation=how), np.float32), config)
+    square, top, left = square_about(picture, size, place)
     sy, sx = rows / height, columns / width
     affine = np.array([[sx, 0, (0.5 - left) * sx - 0.5], [0, sy, (0.5 - top) * sy - 0.5], [0, 0, 1]])
     record = {"slice": index, "slab": [slab.start, slab.stop], "resized": [height, width], "moved": [top, left]}
+    if place is not None:
+        record["thickest_piece"] = list(place)
     return Prepared(square[None, None], affine, record, (), (rows, columns))
 
 
@@ -91,10 +103,31 @@ def slab_about(index: int, count: int, slice_mm: float, slab_mm: float) -> slice
     return slice(max(0, start), min(count, start + thick))
 
 
-def _centred(picture: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], int, int]:
-    """Return the picture cut or padded to a square, and how far down and right it was moved (negative: cut)."""
+def thickest_piece(masked: NDArray[np.float32], config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return row and column of the middle of the largest circle that fits into what is denser than -500 HU in the lungs.
+
+    ``masked``: float32 (rows, columns), 0..1 over the window, 0 outside the lungs. A vessel is long and thin, a nodule is neither.
+    ``None`` where nothing is dense.
+    """
+    low = float(config["window"]["level"]) - float(config["window"]["width"]) / 2
+    above = (DENSE_HU - low) / float(config["window"]["width"])
+    rim = max(1, round(RIM_MM / float(config["pixel_mm"])))  # a rim of the mask is half chest wall: thin, long and dense
+    inner = cv2.erode((masked > 0).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
+    dense = ((masked > above) & (inner > 0)).astype(np.uint8)
+    if not dense.any():
+        return None
+    row, column = np.unravel_index(int(np.argmax(cv2.distanceTransform(dense, cv2.DIST_L2, 5))), dense.shape)
+    return int(row), int(column)
+
+
+def square_about(
+    picture: NDArray[np.float32], size: int, place: tuple[int, int] | None = None
+) -> tuple[NDArray[np.float32], int, int]:
+    """Return a square of the picture about ``place`` (default: its middle), 0 beyond it, and how far down and right it moved."""
     rows, columns = picture.shape
     top, left = (size - rows) // 2, (size - columns) // 2
+    if place is not None:
+        top, left = size // 2 - place[0], size // 2 - place[1]
     square = np.zeros((size, size), np.float32)
     there = slice(max(0, top), min(size, top + rows)), slice(max(0, left), min(size, left + columns))
     square[there] = picture[there[0].start - top : there[0].stop - top, there[1].start - left : there[1].stop - left]
@@ -116,21 +149,25 @@ class PreparedVolume:
     record: dict[str, Any] = field(default_factory=dict)
 
     def to_slice(self, values: Volume, index: int) -> Spread:
-        """Return how a map (d, h, w) that covers the input lies over slice ``index`` of the volume; zero outside the lungs' box.
+        """Return how a map (d, h, w) that covers the input lies over slice ``index`` of the volume; zero outside the lungs' box."""
+        return spread_on_source(self.plane_at(values, index), self.flat())
 
-        Linear between the map's own slices, constant in its outer half slice.
-        """
-        depth, size = values.shape[0], self.network_input.shape[2:]
-        at = ((index + 0.5 - self.offset[0]) / self.scale[0]) * depth / size[0] - 0.5
-        inside = -0.5 <= at <= depth - 0.5
+    def plane_at(self, values: Volume, index: int) -> NDArray[np.float32]:
+        """Return the map at slice ``index``, float32 (h, w): linear between its own slices, constant in its outer half slice."""
+        depth = values.shape[0]
+        at = ((index + 0.5 - self.offset[0]) / self.scale[0]) * depth / self.network_input.shape[2] - 0.5
+        if not -0.5 <= at <= depth - 0.5:
+            return np.zeros(values.shape[1:], np.float32)
         at = min(max(at, 0.0), depth - 1.0)
         below = min(int(at), max(depth - 2, 0))
         share = np.float32(at - below)
-        plane = values[below] * (1 - share) + values[min(below + 1, depth - 1)] * share if inside else np.zeros_like(values[0])
+        return np.asarray(values[below] * (1 - share) + values[min(below + 1, depth - 1)] * share, np.float32)
+
+    def flat(self) -> Prepared:
+        """Return how a plane of the input lies over a slice of the volume."""
         (_, sy, sx), (_, oy, ox) = self.scale, self.offset
         affine = np.array([[sx, 0, 0.5 * sx - 0.5 + ox], [0, sy, 0.5 * sy - 0.5 + oy], [0, 0, 1]])
-        flat = Prepared(np.zeros((1, 1, *size[1:]), np.float32), affine, {}, (), self.source_shape[1:])
-        return spread_on_source(np.asarray(plane, np.float32), flat)
+        return Prepared(np.zeros((1, 1, *self.network_input.shape[3:]), np.float32), affine, {}, (), self.source_shape[1:])
 
 
 def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping[str, Any]) -> PreparedVolume:
@@ -139,8 +176,10 @@ def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping
     Raises
     ------
     ValueError
-        There is no lung, so there is no box.
+        There is no lung, so there is no box; or ``outside`` is neither ``floor`` nor ``keep``.
     """
+    if config.get("outside", "keep") not in ("floor", "keep"):
+        raise ValueError(f'outside: "{config["outside"]}" is not known. Known: floor, keep')
     ends = [np.nonzero(lungs.any(axes))[0] for axes in ((1, 2), (0, 2), (0, 1))]
     if not ends[0].size:
         raise ValueError("there is no lung in the mask: nothing to crop to")
@@ -156,6 +195,8 @@ def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping
     planes = np.empty((len(part), height, width), np.float32)
     for k, plane in enumerate(part):
         shown = np.clip((plane - np.float32(low)) / np.float32(high - low), 0, 1)
+        if config.get("outside", "keep") == "floor":
+            shown[lungs[box][k] == 0] = 0
         planes[k] = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     resized = ndimage.zoom(planes, (depth / len(planes), 1, 1), order=3, mode="nearest", grid_mode=True)
     scale = (len(planes) / depth, part.shape[1] / height, part.shape[2] / width)

@@ -11,6 +11,7 @@ The steps, in order; every figure comes from the bundle (``bundle.yaml``, ``prep
       clahe: {below: 0.55, clip_limit: 2.0, tiles: 8}  # only if p95 - p5 lies below, or the exposure is off
       crop: none                       # none | lungs (the caller gives the lungs' box)
       crop_margin: 0.05                # of the box's longer side, on every side
+      outside: {margin: 0.05, grey: 0.5}  # an even grey outside the lungs, widened by a share of the side (the caller gives them)
       mean: 0.48
       std: 0.24
 
@@ -60,6 +61,7 @@ def prepare(
     config: Mapping[str, Any],
     lung_box: tuple[float, float, float, float] | None = None,
     *,
+    lungs: NDArray[Any] | None = None,
     reductions: dict[int, Image] | None = None,
 ) -> Prepared:
     """Return the network's input for one radiograph.
@@ -72,13 +74,16 @@ def prepare(
         ``preprocessing`` of the bundle, as above.
     lung_box
         (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; needed when ``crop: lungs``.
+    lungs
+        (rows, columns) 0/1, where the lungs are; needed when there is ``outside``.
     reductions
         Reduced copies of this very image by working size: what several networks need is made once. Filled here.
 
     Raises
     ------
     ValueError
-        Not two-dimensional, or the configuration asks for a lung crop and there is no box, or its numbers make no sense.
+        Not two-dimensional, or the configuration asks for a lung crop or for lungs alone and there is no box or no mask, or its
+        numbers make no sense.
     """
     if image.ndim != 2 or min(image.shape) < 2:
         raise ValueError(f"a radiograph is an array of two dimensions with at least 2 x 2 pixels, not {image.shape}")
@@ -136,9 +141,41 @@ def prepare(
     shrinks = size < side
     working = cv2.resize(working, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     affine = affine @ _scale(side / size, side / size)
+    outside = config.get("outside")
+    if outside:
+        if lungs is None:
+            raise ValueError("this bundle sees lungs alone (outside) and no lungs were given")
+        working = only_lungs(working, on_network(lungs, affine, size), float(outside["margin"]), float(outside["grey"]))
+        record["outside"] = dict(outside)
     mean, std = float(config.get("mean") or 0.0), float(config.get("std") or 1.0)
     network_input = ((working - mean) / std).astype(np.float32)[None, None]
     return Prepared(network_input, affine, record, tuple(flags), (int(image.shape[0]), int(image.shape[1])))
+
+
+def on_network(mask: NDArray[Any], affine: Affine, size: int) -> Image:
+    """Bring a mask 0/1 from the source grid to the network's (bilinear): float32 (size, size), 0..1."""
+    # network pixel -> source pixel: just what WARP_INVERSE_MAP wants; bytes, for only size x size of many pixels are read
+    full = cv2.warpAffine(
+        np.asarray(mask, np.uint8) * np.uint8(255),
+        affine[:2].astype(np.float64),
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
+    return np.asarray(full, np.float32) / np.float32(255)
+
+
+def only_lungs(image: Image, lungs: Image, margin: float = 0.05, grey: float = 0.5) -> Image:
+    """Return the image with an even grey outside the lungs widened by ``margin`` of the side; without lung pixels as it is.
+
+    ``image``, ``lungs``: (size, size), 0..1. The edge between both is soft.
+    """
+    inside = (lungs > 0.5).astype(np.uint8)
+    if not inside.any():
+        return image
+    reach = 2 * max(1, round(margin * image.shape[0])) + 1
+    widened = cv2.dilate(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))).astype(np.float32)
+    soft = cv2.GaussianBlur(widened, (0, 0), max(1.0, image.shape[0] / 112))
+    return np.asarray(image * soft + np.float32(grey) * (1 - soft), np.float32)
 
 
 def to_source(values: Image, prepared: Prepared, source_shape: tuple[int, int] | None = None) -> Image:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.core.errors import StudyError
-from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, LungMask, NotRead, Picture, SaliencyMap
+from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, LungMask, Measurement, NotRead, Picture, SaliencyMap
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
 from dicom_node.imaging.grayscale import GrayImage, grayscale
@@ -30,11 +30,13 @@ from models.bundle import Bundle, load_bundle
 from pipelines.blocks import quality
 from pipelines.blocks.classify import Classified, classify, session_for
 from pipelines.blocks.decide import decide
+from pipelines.blocks.frontal_gate import load_gate
 from pipelines.blocks.lungs import LungLimits, Lungs, find_lungs, not_frontal
 from pipelines.blocks.prepare_cxr import CONSTANT, Prepared, prepare
 from pipelines.blocks.quality import Gate, Outcome
 from pipelines.blocks.saliency import place
 from pipelines.blocks.select_cxr import select_frontal
+from pipelines.blocks.smooth_saliency import smooth_maps
 
 FLAG_TEXTS = {
     "age_unknown": "Patient age unknown; the model is for adults only.",
@@ -75,6 +77,12 @@ class RadiographSettings(BaseModel):
     most_field_mm: float = Field(default=520, description="Field of view (mm) above which an image is flagged, where known.")
     saturated: float = Field(default=0.05, ge=0, le=1, description="Share of clipped white pixels above which an image is flagged.")
     border_share: float = Field(default=0.30, ge=0, le=1, description="Share of a map in the outer 5 % above which it is flagged.")
+    saliency: str = Field(
+        default="plain",
+        pattern="^(plain|smooth)$",
+        description="plain, or smooth: the mean map of 16 noisy copies of the image, its stability, and where it is unstable. "
+        "Costs 16 more passes of the network.",
+    )
     lungs: LungLimits = Field(default=LungLimits(), description="What a plausible pair of lungs looks like.")
 
 
@@ -173,18 +181,25 @@ def _read(
         return _stopped(base, trail, gates, rejected.code, rejected.detail)
 
     reductions: dict[int, NDArray[np.float32]] = {}
-    lungs, gate = _lungs(picture, segmenter, settings, reductions, view_stated=bool(quality.view_of(facts)))
-    trail["lungs"] = lungs.record()
+    view_stated = bool(quality.view_of(facts))
+    stated = view_stated and quality.body_part_gate(facts).outcome is Outcome.PASS
+    lungs, gate, trail["lungs"] = _lungs(picture, segmenter, settings, reductions, view_stated=view_stated, stated=stated)
     gates.append(gate)
     if gate.outcome is Outcome.REJECT:
         return _stopped(base, trail, gates, gate.code, gate.detail)
 
-    prepared = prepare(picture.values, classifier.config["preprocessing"], lungs.box, reductions=reductions)
+    prepared = prepare(picture.values, classifier.config["preprocessing"], lungs.box, lungs=lungs.mask, reductions=reductions)
     if CONSTANT in prepared.flags:
         return _stopped(base, trail, gates, "poor_quality", "the picture has almost no grey levels")
     session = session_for(classifier.model, classifier.sha256, settings.threads, settings.device)
     said = classify(prepared, classifier, session)
-    maps = _maps(str(point.get("finding", "abnormal")), said, prepared, instance, lungs)
+    finding = str(point.get("finding", "abnormal"))
+    maps = _maps(finding, said, prepared, instance, lungs)
+    unsteady: tuple[SaliencyMap, ...] = ()
+    steadiness: tuple[Measurement, ...] = ()
+    if settings.saliency == "smooth" and maps:
+        smooth = smooth_maps(finding, classifier.config, session, prepared, instance.sop_instance_uid, lungs.mask)
+        maps, unsteady, steadiness, trail["saliency"] = smooth.maps, smooth.unsteady, smooth.stability, smooth.record
     keys = [gate.code for gate in gates if gate.outcome is Outcome.FLAG]
     keys += [*picture.flags, *prepared.flags]
     keys += ["view_not_stated"] if not quality.view_of(facts) else []
@@ -210,7 +225,8 @@ def _read(
         headline=decided.headline,
         policy=decided.policy,
         flags=flags,
-        maps=maps,
+        maps=(*maps, *unsteady),
+        measurements=steadiness,
         lungs=LungMask(instance.sop_instance_uid, lungs.mask, _ref(segmenter)),
         picture=Picture(instance.sop_instance_uid, picture.values.shape, reduced(picture.values)),
         provenance=trail,
@@ -231,23 +247,37 @@ def _lungs(
     reductions: dict[int, NDArray[np.float32]],
     *,
     view_stated: bool,
-) -> tuple[Lungs, Gate]:
-    """Find the lungs; where there are none, look whether the negative has some: then the grey scale is upside down."""
+    stated: bool,
+) -> tuple[Lungs, Gate, dict[str, Any]]:
+    """Find the lungs and say whether this is an upright frontal chest; the facts of both. ``stated``: by the header it is one."""
     session = session_for(segmenter.model, segmenter.sha256, settings.threads, settings.device)
     lungs = find_lungs(picture.values, session, segmenter.config, settings.lungs, reductions)
+    record = lungs.record()
+    fitted = load_gate(segmenter.folder, segmenter.sha256)
+    if fitted is None and not stated:
+        silent = "the header does not state a frontal chest, and the lung bundle has no gate to judge it"
+        return lungs, Gate("frontal", Outcome.REJECT, "not_frontal", silent), record
+    if fitted is not None:
+        judged = fitted.judge(lungs)
+        record["kinds"] = {kind: round(p, 4) for kind, p in judged.probabilities.items()}
+        code, why = fitted.refusal(judged, stated=stated)
+        if code:
+            return lungs, Gate("frontal", Outcome.REJECT, code, why), record
+    return lungs, _usable(lungs, settings, view_stated), record
+
+
+def _usable(lungs: Lungs, settings: RadiographSettings, view_stated: bool) -> Gate:
+    """Judge the mask itself by the site's limits."""
     if lungs.problem:
-        negative = find_lungs(1 - picture.values, session, segmenter.config, settings.lungs)
-        if lungs.facts.likeness < 0 and not negative.problem:
-            return lungs, Gate("polarity", Outcome.REJECT, "inverted", "only the negative of the picture looks like a chest")
-        return lungs, Gate("lungs", Outcome.REJECT, "lungs_not_found", lungs.problem)
+        return Gate("lungs", Outcome.REJECT, "lungs_not_found", lungs.problem)
     sideways = not_frontal(lungs.facts, settings.lungs)
     if sideways and not view_stated:
-        return lungs, Gate("frontal", Outcome.REJECT, "not_frontal", sideways)
+        return Gate("frontal", Outcome.REJECT, "not_frontal", sideways)
     if sideways:
-        return lungs, Gate("frontal", Outcome.FLAG, "asymmetric_lungs", sideways)
+        return Gate("frontal", Outcome.FLAG, "asymmetric_lungs", sideways)
     if lungs.facts.cut_off > settings.lungs.most_cut_off:
-        return lungs, Gate("coverage", Outcome.FLAG, "lungs_cut_off", f"{lungs.facts.cut_off:.0%} of one border is lung")
-    return lungs, Gate("lungs", Outcome.PASS)
+        return Gate("coverage", Outcome.FLAG, "lungs_cut_off", f"{lungs.facts.cut_off:.0%} of one border is lung")
+    return Gate("lungs", Outcome.PASS)
 
 
 def _rejected(gates: list[Gate]) -> Gate | None:

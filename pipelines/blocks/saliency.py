@@ -16,8 +16,9 @@ from dicom_node.core import codes
 from dicom_node.core.findings import SaliencyMap, Spread
 from pipelines.blocks.prepare_cxr import Prepared, spread_on_source
 
+INSTABILITY = "Instability (standard deviation over noisy copies)"
 #: Method of a map by its name, where it is not Grad-CAM (PS3.16, CID 217).
-METHODS = {"Attention": codes.SALIENCY}
+METHODS = {"Attention": codes.SALIENCY, "Smooth attention": codes.SALIENCY, INSTABILITY: codes.SALIENCY}
 
 
 def place(

@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from dicom_node.core.errors import StudyError
 from dicom_node.core.findings import NotRead
 from dicom_node.core.run import Selection
-from dicom_node.core.study import HeaderFacts, Instance, Study
+from dicom_node.core.study import HeaderFacts, Instance, Mark, Study
 from dicom_node.imaging.slice_header import CT_CLASSES, MULTI_FRAME_CT
 from dicom_node.imaging.volume import MAX_VOXELS
 from pipelines.blocks.ct_stack import CtStack, groups_of, is_axial, stack_facts
@@ -66,8 +66,11 @@ class SeriesLimits(BaseModel):
     most_pixel_mm: float = Field(default=1.2, gt=0, description="Larger pixels are flagged.")
 
 
-def select_series(study: Study, limits: SeriesLimits | None = None) -> Selection:
-    """Return the slices to read, feet to head, all of one series; and for every other image the reason why not."""
+def select_series(study: Study, limits: SeriesLimits | None = None, marks: Sequence[Mark] = ()) -> Selection:
+    """Return the slices to read, feet to head, all of one series; and for every other image the reason why not.
+
+    ``marks``: slices that a person marked. Of several series that can be read, the one that holds most of them is.
+    """
     limits = limits or SeriesLimits()
     instances = sorted((i for i in study.instances if not i.facts.made_by_this_node), key=lambda i: i.sop_instance_uid)
     refused: dict[str, NotRead] = {}
@@ -97,12 +100,15 @@ def select_series(study: Study, limits: SeriesLimits | None = None) -> Selection
                 stacks.append(stack)
 
     if stacks:
-        best, *others = sorted(stacks, key=lambda stack: _rank(stack, limits))
+        marked = {uid for uid, _ in marks}
+        best, *others = sorted(stacks, key=lambda stack: (-_marks_in(stack, marked), _rank(stack, limits)))
         age = age_gate(best.facts, youngest=limits.min_age_years, accept_unknown=limits.accept_age_unknown)
         for other in others:
             leave(other.instances, "other_series", other.words)
         if age.outcome is not Outcome.REJECT:
-            return Selection(best.instances, tuple(refused.values()))
+            of_ct = {i.sop_instance_uid for i in instances if i.sop_class_uid in CT_CLASSES}
+            on_slices = tuple(mark for mark in marks if mark[0] in of_ct)
+            return Selection(best.instances, tuple(refused.values()), marked=on_slices, why=why_chosen(best.instances))
         leave(best.instances, age.code, age.detail)
     if not any(i.sop_class_uid in CT_CLASSES for i in instances):
         return Selection((), tuple(refused.values()), "no_image", "the study holds no CT image" if instances else "")
@@ -206,6 +212,11 @@ def _rank(stack: CtStack, limits: SeriesLimits) -> tuple[float, float, tuple[int
     moment = stack.facts.acquisition_datetime or stack.facts.content_datetime
     newest = tuple(-ord(c) for c in moment) or (1,)
     return -points, -min(35, round(stack.coverage_mm / 10)), newest, stack.instances[0].sop_instance_uid
+
+
+def _marks_in(stack: CtStack, marked: set[str]) -> int:
+    """Return how many of the marked images a stack holds; a multi-frame object counts as one."""
+    return sum(one.sop_instance_uid in marked for one in stack.instances)
 
 
 def _series(instance: Instance) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact
+from dicom_node.core.artifact import DICOM, FHIR, HL7, Artifact, file_stem
 from dicom_node.core.delivery import Outcome, Receipt
 from dicom_node.core.errors import PeerError, PeerUnreachable
 from dicom_node.delivery.settings import DestinationSettings
@@ -24,7 +24,7 @@ class Settings(DestinationSettings):
 def send(artifact: Artifact, settings: Settings) -> Receipt:
     """Write one file: under another name, synced, then renamed. The same artifact again is the same file again."""
     folder = settings.path / artifact.run_key
-    final = folder / (artifact.role.replace(":", "-") + artifact.suffix)
+    final = folder / (file_stem(artifact.role) + artifact.suffix)
     unfinished = folder / f".{final.name}.part"
     try:
         if not settings.path.is_dir():  # a share that is not mounted must not be filled as a plain folder

@@ -225,9 +225,10 @@ def _label(line: ResultLine) -> tuple[str, float | None]:
 
 def _edited_text(lines: Sequence[ResultLine], known: Mapping[_Place, list[ResultLine]]) -> str:
     """Return our text where somebody changed it. A receiver may cut it off or break its lines: that is no change."""
-    sent = [_words(line) for line in known.get((TEXT, codes.AI_RESULT.value), ())]
+    places = [(TEXT, code.value) for code in codes.RESULT_CODES]
+    sent = [_words(line) for place in places for line in known.get(place, ())]
     for line in lines:
-        if _place(line, known) == (TEXT, codes.AI_RESULT.value) and line.status not in WITHDRAWN:
+        if _place(line, known) in places and line.status not in WITHDRAWN:
             words = _words(line)
             if words and not any(words in one for one in sent):
                 return "\n".join(value[0] for value in line.values)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
 
+from dicom_node.core.artifact import kind_of
 from dicom_node.core.feedback import Channel, Claim, Region, Targets
 from dicom_node.feedback.reports.content_items import coordinates
 from dicom_node.feedback.reports.reading import Document, Nothing, Unclear, Unmatched, reader
@@ -33,9 +34,9 @@ def read(document: Document) -> Claim | Nothing | Unclear | Unmatched:
     regions: list[Region] = []
     runs: set[str] = set()
     for uid, frame, points in _shapes(document.dataset):
-        placed = _on_source(document, uid, points)
+        placed = _on_source(document, uid, frame, points)
         if placed is not None:
-            source, points, of = placed
+            source, frame, points, of = placed
             regions.append(Region(source, points, frame=frame))
             runs |= of
     if not regions:
@@ -53,21 +54,21 @@ def read(document: Document) -> Claim | Nothing | Unclear | Unmatched:
     )
 
 
-def _on_source(document: Document, uid: str, points: Points) -> tuple[str, Points, set[str]] | None:
-    """Return image, points there and results; ``None`` where the image was not read, or the scale of our picture is not known."""
+def _on_source(document: Document, uid: str, frame: int, points: Points) -> tuple[str, int, Points, set[str]] | None:
+    """Return image, frame, points there, results; ``None`` where the image was not read, or our picture's scale is not known."""
     runs = set(document.known.results_from(uid))
     if runs:
-        return uid, points, runs
+        return uid, frame, points, runs
     made = document.known.ours([uid]).get(uid)
-    picture = document.known.stored(uid) if made is not None and made.role == "secondary_capture" else None
+    picture = document.known.stored(uid) if made is not None and kind_of(made.role) == "secondary_capture" else None
     if made is None or picture is None:
         return None
     scale = _SCALE.search(first_text(picture, "DerivationDescription"))
-    source = next((first_text(item, "ReferencedSOPInstanceUID") for item in sequence_items(picture, "SourceImageSequence")), "")
+    source, of_source = next(_images(picture, "SourceImageSequence"), ("", 1))
     if scale is None or not source:
         return None
     left, across, top, down = (float(number) for number in scale.groups())
-    return source, tuple(((x - left) * across, (y - top) * down) for x, y in points), {made.run_key}
+    return source, of_source, tuple(((x - left) * across, (y - top) * down) for x, y in points), {made.run_key}
 
 
 def _shapes(dataset: Dataset) -> Iterator[tuple[str, int, Points]]:
@@ -82,8 +83,8 @@ def _shapes(dataset: Dataset) -> Iterator[tuple[str, int, Points]]:
                 yield from ((uid, frame, points) for uid, frame in images)
 
 
-def _images(dataset: Dataset) -> Iterator[tuple[str, int]]:
-    for item in sequence_items(dataset, "ReferencedImageSequence"):
+def _images(dataset: Dataset, keyword: str = "ReferencedImageSequence") -> Iterator[tuple[str, int]]:
+    for item in sequence_items(dataset, keyword):
         uid = first_text(item, "ReferencedSOPInstanceUID")
         frames = [int(text) for text in all_texts(item, "ReferencedFrameNumber") if text.isdigit()]
         if uid:

@@ -42,7 +42,7 @@ def about_us(connection: sa.Connection, group: list[Segment]) -> Ours:
     obr = first(group, "OBR")
     if obr is None:
         return Ours.NOT
-    if (obr.value(4, 1), obr.value(4, 3)) == (codes.AI_RESULT.value, codes.AI_RESULT.scheme):
+    if (obr.value(4, 1), obr.value(4, 3)) in {(code.value, code.scheme) for code in codes.RESULT_CODES}:
         return Ours.WHOLLY
     if any(repository.is_our_number(connection, number) for number in _numbers(obr)):
         return Ours.PARTLY

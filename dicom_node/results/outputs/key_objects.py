@@ -16,7 +16,7 @@ from dicom_node.results import report_text
 from dicom_node.results.context import ResultContext
 from dicom_node.results.header import reference, stamp
 from dicom_node.results.part10 import as_artifact
-from dicom_node.results.sr_document import built_object, coding_scheme, concept, identity, observer
+from dicom_node.results.sr_document import built_objects, coding_scheme, concept, identity, observer
 
 MEDIA_TYPE = DICOM
 SOP_CLASS_UIDS: tuple[str, ...] = (str(KeyObjectSelectionDocumentStorage),)
@@ -30,10 +30,10 @@ def wanted(findings: Findings) -> bool:
 
 
 def build(context: ResultContext, variant: str) -> Artifact:
-    """Name the image that was read, and the picture when it was built."""
+    """Name the image that was read, or the key slices, and the pictures when they were built."""
     role = "key_objects"
-    picture = built_object(context, "secondary_capture")
-    chosen = [reference(context.primary), *([identity(picture)] if picture is not None else [])]
+    read = {instance.sop_instance_uid: reference(instance) for instance, _ in context.shown}
+    chosen = [*read.values(), *(identity(picture) for picture in built_objects(context, "secondary_capture"))]
     for item in chosen:
         item.Rows = item.Columns = 1  # highdicom takes for an image, not a composite, what has them; they are not written
     words = ". ".join((*context.disclaimer, report_text.headline(context), report_text.NOT_REVIEWED))

@@ -113,7 +113,7 @@ def _patient(pid: Any, context: ResultContext) -> None:
 def _order(obr: Any, context: ResultContext, number: int, accession: str) -> None:
     obr.obr_1 = str(number)
     obr.obr_3 = f"{own_number(context, accession)}^{escaped(context.settings.hl7.sending_application)}"
-    obr.obr_4 = coded(codes.AI_RESULT)
+    obr.obr_4 = coded(context.result_code)
     taken = study_moment(source_facts(context), context.zone)
     if taken is not None:
         obr.obr_7 = moment(taken)
@@ -141,7 +141,7 @@ def _rows(context: ResultContext) -> list[dict[str, Any]]:
     lines = [line for line in report_lines(context) if line]
     text = "\n".join(lines)
     lines = [line for line in context.disclaimer if line not in text] + lines
-    rows.append({"type": "TX", "code": codes.AI_RESULT, "sub": "TEXT", "values": text_values(lines), "notes": []})
+    rows.append({"type": "TX", "code": context.result_code, "sub": "TEXT", "values": text_values(lines), "notes": []})
     return rows
 
 

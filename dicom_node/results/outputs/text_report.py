@@ -18,7 +18,7 @@ from dicom_node.results.part10 import as_artifact
 from dicom_node.results.sr_document import (
     COUNTRY,
     ENGLISH,
-    built_object,
+    built_objects,
     code,
     concept,
     container,
@@ -55,8 +55,7 @@ def wanted(findings: Findings) -> bool:
 def build(context: ResultContext, variant: str) -> Artifact:
     """Write the plain-language report, section by section, one sentence or two an item."""
     role = "text_report"
-    picture = built_object(context, "secondary_capture")
-    made = [picture] if picture is not None else []
+    made = built_objects(context, "secondary_capture")
     what = "AI not analysed (RUO)" if context.findings.abstention else "AI text report (RUO)"
     # every item used here is allowed in Basic Text SR (PS3.3 A.35.1) as well as in Enhanced SR
     report = document(EnhancedSR, context, role, what, _tree(context, made), made, sop_class_uid=str(BasicTextSRStorage))

@@ -19,7 +19,7 @@ from dicom_node.store.tables.base import SCHEMA_VERSION, metadata, schema
 from dicom_node.store.tables.orders import lab_result, message, order, patient
 from dicom_node.store.tables.peers import archive_answer, association, commitment, lease
 from dicom_node.store.tables.runs import artifact, delivery, result_number, run
-from dicom_node.store.tables.studies import instance, refused_object, story, study
+from dicom_node.store.tables.studies import instance, refused_object, slice_mark, story, study
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -46,6 +46,7 @@ __all__ = [
     "result_number",
     "run",
     "schema",
+    "slice_mark",
     "story",
     "study",
     "task",

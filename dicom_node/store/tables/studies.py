@@ -48,6 +48,16 @@ instance = sa.Table(
     sa.Index("instance_sop", "sop_instance_uid"),
 )
 
+# One row a slice that a person marked on the node; marks in documents of the study stand in those.
+slice_mark = sa.Table(
+    "slice_mark",
+    metadata,
+    sa.Column("study_key", sa.String, sa.ForeignKey("study.study_key"), primary_key=True),
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("frame", sa.Integer, primary_key=True),  # from 1, of a multi-frame object; 0: a single image
+    sa.Column("marked_utc", sa.Float, nullable=False),
+)
+
 # What happened to a study, room by room, in order: the story that people read. Append only. No identifiers in ``text``.
 story = sa.Table(
     "story",

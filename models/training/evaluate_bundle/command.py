@@ -13,11 +13,14 @@ from typing import Any
 
 from dicom_node.plugins import known_kinds, load_kind
 from models.bundle import Bundle, load_bundle
+from models.session import gpu_present
 from models.training import thumbnail
 from models.training.data import as_json
 from models.training.evaluate_bundle import figures, index, overlays, plots, report
 from models.training.evaluate_bundle.index import IndexUnusable
 from models.training.evaluate_bundle.reading import OPENED, Read, Reader, read_all
+
+AT_ONCE_ON_GPU = 16
 
 
 def evaluate(
@@ -39,7 +42,7 @@ def evaluate(
     data
         The folder that ``file`` is relative to; without it the index's own.
     told
-        Called before each image with its number and how many there are.
+        Called after each image with its number and how many there are.
 
     Raises
     ------
@@ -50,10 +53,7 @@ def evaluate(
     """
     bundle = load_bundle(bundle_folder)
     points = bundle.operating_points()
-    if bundle.name not in known_kinds("pipeline") or not points:
-        raise IndexUnusable(f"{bundle.label} decides nothing by itself: no pipeline of its name, or no policy")
-    pipeline = load_kind("pipeline", bundle.name)
-    _check_settings(pipeline, bundle)
+    pipeline = _pipeline_of(bundle, bool(points))
     listed = index.read(index_file, split)
     data = data or index_file.parent
     policy = next((name for name, point in points.items() if point["feasible"]), next(iter(points)))
@@ -61,7 +61,7 @@ def evaluate(
     folders = {name: bundle.folder if name == bundle.name else needed(name) for name in pipeline.NEEDS}
     reader = Reader(pipeline, folders, policy)
     simple = thumbnail.read(bundle.folder) if (bundle.folder / thumbnail.FILE).is_file() else None
-    read = read_all(reader, data, listed.rows, simple, finding, told)
+    read = read_all(reader, data, listed.rows, simple, finding, told, AT_ONCE_ON_GPU if gpu_present() else 1)
     if not read.rows and not read.refused and not read.problems and not listed.problems:
         raise IndexUnusable(f"{index_file.name} has no row of the part {split}")
     out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,8 @@ def evaluate(
         "pictures": [],
     }
     if points[policy]["feasible"]:
-        chosen = overlays.choose(read, float(points[policy]["tau"]), list(points[policy]["views"]))
+        views = result["adults"]["policies"][policy]["views"]
+        chosen = overlays.choose(read, float(points[policy]["tau"]), None if views == "all" else views)
         result["pictures"] = overlays.write(reader, data, read, chosen, out)
     result["plots"] = _plots(read, result, out)
     text = as_json(result)
@@ -97,10 +98,15 @@ def evaluate(
     return stored
 
 
-def _check_settings(pipeline: ModuleType, bundle: Bundle) -> None:
-    missing = sorted(set(OPENED) - set(pipeline.Settings.model_fields))
-    if missing:
-        raise IndexUnusable(f"the pipeline of {bundle.label} does not read single radiographs (no setting {missing[0]})")
+def _pipeline_of(bundle: Bundle, decides: bool) -> ModuleType:
+    """Return the pipeline that reads radiographs with the bundle; IndexUnusable says what measures another kind of bundle."""
+    elsewhere = f"{bundle.label} cannot be judged on a list of radiographs: "
+    if bundle.name not in known_kinds("pipeline") or not decides:
+        raise IndexUnusable(elsewhere + "it decides nothing by itself. What its recipe measured stands in its card")
+    pipeline = load_kind("pipeline", bundle.name)
+    if not set(OPENED) <= set(pipeline.Settings.model_fields):
+        raise IndexUnusable(elsewhere + "its pipeline reads series of CT. What its recipe measured stands in its card")
+    return pipeline
 
 
 def _seen(split: str) -> str:

@@ -10,7 +10,14 @@ import numpy as np
 from models.training.data import Row, adult
 from models.training.evaluate import Floats, at_threshold
 from models.training.evaluate_bundle.reading import Read
-from models.training.statistics import auc_by_patient, calibration_error, mean_by_patient, reliability
+from models.training.statistics import (
+    auc,
+    auc_by_patient,
+    calibration_error,
+    difference_by_patient,
+    mean_by_patient,
+    reliability,
+)
 
 NO_EVIDENCE = "label and source are the same here: no evidence"
 LEAST = 10  # images of each label that give a source a figure, as in the card
@@ -35,18 +42,21 @@ def chosen(read: Read, people: str) -> tuple[list[Row], Floats, Floats]:
 def figures(read: Read, points: Mapping[str, Mapping[str, Any]], people: str) -> dict[str, Any]:
     """Return all figures of adults or of children; thresholds of adults on the policy's own views, of children on all."""
     rows, p, simple = chosen(read, people)
+    told = any(row.view for row in rows)
     views = {name: list(point["views"]) for name, point in points.items()}
     policies: dict[str, Any] = {}
     for name, point in points.items():
         if not point["feasible"]:
             policies[name] = {"feasible": False, "reason": point["reason"]}
             continue
-        seen = [n for n, row in enumerate(rows) if people == "children" or row.view in views[name]]
+        on_all = people == "children" or not told
+        seen = [n for n, row in enumerate(rows) if on_all or row.view in views[name]]
         result = at_threshold([rows[n] for n in seen], p[seen], point["tau"])
         policies[name] = {
             "feasible": True,
             "tau": point["tau"],
-            "views": views[name] if people == "adults" else "all",
+            "views": "all" if on_all else views[name],
+            "view_stated": told,
             "images": len(seen),
             "images_of_other_views": len(rows) - len(seen),
             **result,
@@ -90,6 +100,7 @@ def _entry(
         "patients": len(set(patients)),
         "auc": None,
         "thumbnail_auc": None,
+        "difference": None,
         "above_thumbnail": None,
     }
     if fewest >= LEAST:
@@ -97,7 +108,8 @@ def _entry(
         entry["auc"] = list(own)
         if np.isfinite(simple[mine]).all():
             other = auc_by_patient(labels, simple[mine], patients)
-            entry |= {"thumbnail_auc": list(other), "above_thumbnail": own.low > other.value}
+            paired = difference_by_patient(auc, labels, scores[mine], simple[mine], patients)
+            entry |= {"thumbnail_auc": list(other), "difference": list(paired), "above_thumbnail": paired.low > 0}
     return entry
 
 

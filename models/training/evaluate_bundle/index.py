@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.core.age import age_years
 from models.training.data import Row, part_of
 
 NEEDED = ("file", "label")
@@ -16,9 +17,11 @@ OPTIONAL = {
     "source": 'one source, "unnamed"',
     "patient_id": "each image is of another patient",
     "view": "not stated",
-    "split_group": "never seen in training: test",
+    "split_group": "never seen in training: test; so does any word but train and val",
     "age": "unknown: counted as adult",
 }
+#: Words that mean normal; any other is an abnormality.
+NORMAL = ("normal", "no finding", "no findings", "healthy")
 SPLITS = ("test", "all", "train", "selection", "calibration")
 
 
@@ -57,7 +60,7 @@ def read(path: Path, split: str) -> Index:
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
-            columns = list(reader.fieldnames or ())
+            columns = reader.fieldnames = [(name or "").strip().lower() for name in reader.fieldnames or ()]
             entries = [(reader.line_num, entry) for entry in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise IndexUnusable(f"{path.name} cannot be read: {type(error).__name__}") from error
@@ -86,18 +89,23 @@ def _row(entry: Mapping[str, str | None]) -> Row:
     for name in NEEDED:
         if not told[name]:
             raise ValueError(f"no {name}")
-    try:
-        age: float | None = float(told["age"])
-    except ValueError:
-        age = None
-    patient, group = told["patient_id"] or told["file"], told["split_group"]
+    patient, group, label = told["patient_id"] or told["file"], told["split_group"].lower(), told["label"].lower()
+    age = _years(told["age"])
     return Row(
         image_id=told["image_id"] or told["file"],
         file=told["file"],
-        label=told["label"].lower(),
+        label="normal" if label in NORMAL else label,
         source=told["source"] or "unnamed",
         patient=patient,
-        view=told["view"],
-        part=part_of(patient, group) if group else "test",
+        view=told["view"].upper(),
+        part=part_of(patient, group) if group in ("train", "val") else "test",
         age=age if age is not None and 0 <= age < 130 else None,
     )
+
+
+def _years(text: str) -> float | None:
+    """Return an age in years, from a number or as DICOM writes it (PS3.5, AS: ``045Y``, ``006M``)."""
+    try:
+        return float(text)
+    except ValueError:
+        return age_years("", text.upper(), "")

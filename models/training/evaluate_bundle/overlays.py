@@ -15,9 +15,9 @@ from models.training.evaluate_bundle.reading import Read, Reader
 WARNING = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 
 
-def choose(read: Read, tau: float, views: list[str], people: str = "adults") -> list[tuple[str, int]]:
-    """Return what each picture shows, and the place of its image in ``read``: never a patient twice."""
-    mine = [n for n, row in enumerate(read.rows) if group_of(row) == people and row.view in views]
+def choose(read: Read, tau: float, views: list[str] | None, people: str = "adults") -> list[tuple[str, int]]:
+    """Return what each picture shows, and the place of its image in ``read``: never a patient twice. No ``views``: all."""
+    mine = [n for n, row in enumerate(read.rows) if group_of(row) == people and (views is None or row.view in views)]
     p = read.probabilities
     called = sorted((n for n in mine if p[n] >= tau), key=lambda n: -p[n])
     quiet = sorted((n for n in mine if p[n] < tau), key=lambda n: p[n])

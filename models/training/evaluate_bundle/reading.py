@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+import models.session
 from dicom_node.core.findings import Findings
 from dicom_node.core.identifiers import study_key
 from dicom_node.core.study import Study
+from dicom_node.engine.batcher import Batcher
 from dicom_node.imaging.header import read_instance
 from models.phantoms.dicom import as_radiograph, to_bytes
 from models.training import thumbnail
@@ -97,27 +102,66 @@ def read_all(
     simple: thumbnail.Thumbnail | None,
     finding: str,
     told: Callable[[int, int], None],
+    at_once: int = 1,
 ) -> Read:
-    """Read every row; a refusal is counted, a file that cannot be read is a problem of its line, and neither stops the rest."""
-    done = Read()
-    for count, (line, row) in enumerate(rows, 1):
-        told(count, len(rows))
+    """Read every row; a refusal is counted, a file that cannot be read is a problem of its line, and neither stops the rest.
+
+    ``at_once``: images on their way at the same time; the networks then answer them in one forward pass.
+    """
+
+    def one(listed: tuple[int, Row]) -> tuple[Findings, float] | Problem:
+        line, row = listed
         try:
             found = reader.read(data, line, row)
-            grey = thumbnails(data, [row]) if simple is not None else None
+            return found, float("nan") if simple is None else float(simple.logits(thumbnails(data, [row]))[0])
         except OSError as error:
             why = str(error) if isinstance(error, FileNotFoundError) and error.errno is None else type(error).__name__
-            done.problems.append(Problem(line, f"the image cannot be read ({why})"))
-            continue
-        if found.abstention is not None:
-            done.refused.append((row, found.abstention.reason))
-            continue
-        probability = next((f.probability for f in found.findings if f.key == finding), None)
-        if probability is None:
-            done.problems.append(Problem(line, f"the pipeline gave no probability of {finding}"))
-            continue
-        done.rows.append(row)
-        done.lines.append(line)
-        done.probabilities.append(probability)
-        done.baseline.append(float(simple.logits(grey)[0]) if simple is not None and grey is not None else float("nan"))
+            return Problem(line, f"the image cannot be read ({why})")
+
+    done = Read()
+    with _side_by_side(one, at_once) as every:
+        for count, ((line, row), outcome) in enumerate(zip(rows, every(rows), strict=True), 1):
+            told(count, len(rows))
+            if isinstance(outcome, Problem):
+                done.problems.append(outcome)
+                continue
+            found, baseline = outcome
+            if found.abstention is not None:
+                done.refused.append((row, found.abstention.reason))
+                continue
+            probability = next((f.probability for f in found.findings if f.key == finding), None)
+            if probability is None:
+                done.problems.append(Problem(line, f"the pipeline gave no probability of {finding}"))
+                continue
+            done.rows.append(row)
+            done.lines.append(line)
+            done.probabilities.append(probability)
+            done.baseline.append(baseline)
     return done
+
+
+Listed = tuple[int, Row]
+Outcome = tuple[Findings, float] | Problem
+
+
+@contextmanager
+def _side_by_side(one: Callable[[Listed], Outcome], at_once: int) -> Iterator[Callable[[Sequence[Listed]], Iterable[Outcome]]]:
+    """Give what reads all rows in their order: one after the other, or in threads whose forward passes run as one."""
+    if at_once == 1:
+        yield lambda rows: map(one, rows)
+        return
+    busy: set[int] = set()  # threads that are within an image; a batch waits for no more than these
+
+    def counted(listed: Listed) -> Outcome:
+        busy.add(threading.get_ident())
+        try:
+            return one(listed)
+        finally:
+            busy.discard(threading.get_ident())
+
+    models.session.put_together(lambda run_many: Batcher(run_many, most=at_once, expected=lambda: len(busy)))
+    try:
+        with ThreadPoolExecutor(at_once) as pool:
+            yield lambda rows: pool.map(counted, rows)
+    finally:
+        models.session.put_together(None)

@@ -7,12 +7,13 @@ from typing import Any
 
 from models.training.evaluate_bundle.figures import PEOPLE
 from models.training.evaluate_bundle.reading import OPENED_TEXT
-from models.training.markdown import interval, number, table
+from models.training.markdown import change, interval, number, table
 
 NO_BASELINE = "not in the bundle"
 ABOUT_FIGURES = (
     "95 % intervals by drawing patients, over the images that were read. The thumbnail is a logistic regression on the grey image "
-    "at 16 x 16, fitted on the bundle's own training rows: what it reaches too is a shortcut."
+    "at 16 x 16, fitted on the bundle's own training rows: what it reaches too is a shortcut. Clearly above: the interval of the "
+    "difference, bundle minus thumbnail in the same draws of patients, lies above 0."
 )
 
 
@@ -55,6 +56,8 @@ def summary(result: Mapping[str, Any]) -> str:
         if entry["auc"] is not None and not entry["view"]:
             simple = interval(entry["thumbnail_auc"]) if entry["thumbnail_auc"] else NO_BASELINE
             told.append(f"{entry['source']} AUC {interval(entry['auc'])}, thumbnail {simple}")
+    if len(told) == 1:
+        told.append("no source with enough normal and abnormal adults for an AUC")
     name, policy = result["policy"], adults["policies"][result["policy"]]
     if policy["feasible"]:
         count = policy["patients"]
@@ -91,7 +94,7 @@ def _people(people: str, own: Mapping[str, Any], has_baseline: bool) -> list[str
         _discrimination(own["discrimination"], has_baseline),
         ABOUT_FIGURES,
         "### At the thresholds, counted in patients",
-        _policies(own["policies"]),
+        _policies(own["policies"], people),
         "A patient's score is that of the highest image; a patient with images of both labels counts once under each.",
         "### Calibration",
         _calibration(own["calibration"]),
@@ -104,6 +107,8 @@ def _discrimination(rows: Sequence[Mapping[str, Any]], has_baseline: bool) -> st
     for row in rows:
         simple = interval(row["thumbnail_auc"]) if has_baseline else NO_BASELINE
         above = "-" if row["above_thumbnail"] is None else "yes" if row["above_thumbnail"] else "no"
+        if row["difference"] is not None:
+            above += f": {change(row['difference'])}"
         count = f"{row['images']} ({row['abnormal']})"
         lines.append(
             (row["source"], row["view"] or "all", count, row["patients"], interval(row["auc"]), simple, above, row["kind"])
@@ -111,7 +116,7 @@ def _discrimination(rows: Sequence[Mapping[str, Any]], has_baseline: bool) -> st
     return table(head, lines)
 
 
-def _policies(policies: Mapping[str, Mapping[str, Any]]) -> str:
+def _policies(policies: Mapping[str, Mapping[str, Any]], people: str) -> str:
     rows: list[tuple[Any, ...]] = []
     told = []
     for name, policy in policies.items():
@@ -123,6 +128,10 @@ def _policies(policies: Mapping[str, Mapping[str, Any]]) -> str:
                 ratio = f"{entry['hits']}/{entry['n']}"
                 both = (interval(entry["wilson"]), interval(entry["clopper_pearson"]))
                 rows.append((name, number(policy["tau"]), kind, source, ratio, *both))
+        if people == "adults" and not policy["view_stated"]:
+            told.append(
+                f"{name}: the list states no view, so all images are counted; whether the threshold holds for them is unknown."
+            )
         if policy["views"] != "all" and policy["images_of_other_views"]:
             views = ", ".join(policy["views"])
             told.append(f"{name}: valid for {views}; {policy['images_of_other_views']} images of other views are not counted here.")

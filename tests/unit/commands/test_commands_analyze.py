@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dicom_node.cli import main
+from models.bundle import find_bundle
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph, to_bytes
 
-BUNDLE = Path(__file__).resolve().parents[3] / "models" / "bundles" / "cxr_tb" / "0.1.1"
+BUNDLE = find_bundle("cxr_tb", None, [Path(__file__).resolve().parents[3] / "models" / "bundles"])
 IMAGE, _, _ = chest_phantom(seed=5, size=512, abnormal=True)
 
 

@@ -24,8 +24,11 @@ def test_run_key_depends_on_inputs_not_on_their_order() -> None:
         run_key("1.4", IMAGES, "cxr_tb", ("b1", "b2"), "other", 1),
         run_key("1.4", IMAGES, "cxr_tb", ("b1", "b2"), "policy", 2),
     }
+    others.add(run_key("1.4", IMAGES, "cxr_tb", ("b1", "b2"), "policy", 1, marked=(("1.2.1", None),)))
+    others.add(run_key("1.4", IMAGES, "cxr_tb", ("b1", "b2"), "policy", 1, marked=(("1.2.1", 2),)))
     assert base not in others
-    assert len(others) == 7
+    assert len(others) == 9
+    assert run_key("1.4", IMAGES, "cxr_tb", ("b1", "b2"), "policy", 1, marked=()) == base
 
 
 def test_derived_uids_are_valid_and_repeat() -> None:

@@ -9,7 +9,7 @@ import pytest
 from dicom_node.core.artifact import DICOM, FHIR, HL7
 from dicom_node.core.delivery import DeliveryState
 from dicom_node.core.run import Release
-from dicom_node.delivery.plan import Destination, plan, roles_wanted
+from dicom_node.delivery.plan import Destination, plan, roles_wanted, words
 from dicom_node.delivery.settings import DestinationSettings
 from tests.factories.deliverables import artifact, request
 
@@ -99,3 +99,18 @@ def test_results_that_stay_on_the_node_are_built_all_the_same() -> None:
     """Without a destination the rule's outputs are built, else the overlay and the report."""
     assert roles_wanted((), []) == ("secondary_capture", "text_report")
     assert roles_wanted(("key_objects",), []) == ("key_objects",)
+
+
+def test_several_objects_of_one_role_go_where_the_role_goes() -> None:
+    """The second and third key slice are taken, and narrowed, as the first is; people read them without a sign."""
+    items = [artifact(role) for role in ("secondary_capture", "secondary_capture#2", "text_report")]
+    slices = {"secondary_capture": Q, "secondary_capture#2": Q}
+    for outputs, expected in (
+        ((), {**slices, "text_report": Q}),
+        (("secondary_capture",), slices),
+        (("text_report",), {"text_report": Q}),
+    ):
+        made = plan(request(outputs=outputs), "external", items, {"pacs": place(DICOM)})
+        assert {p.role: p.state for p in made} == expected
+    assert words(["secondary_capture#2"]) == "secondary capture 2"
+    assert items[1].kind == "secondary_capture"

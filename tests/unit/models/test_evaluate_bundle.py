@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
+import models.session
 from dicom_node.cli import main
-from models.bundle import load_bundle, write_manifest
+from models.bundle import find_bundle, load_bundle, write_manifest
 from models.phantoms.cxr import chest_phantom
 from models.training import thumbnail
 from models.training.add_baseline import add_baseline
@@ -25,9 +27,12 @@ from models.training.evaluate import at_threshold
 from models.training.evaluate_bundle import command, figures, overlays, plots, report
 from models.training.evaluate_bundle.index import IndexUnusable, read
 from models.training.evaluate_bundle.reading import Read
+from pipelines.blocks.classify import session_for
+from tests.factories.cxr import POINT, classifier_bundle
 
 BUNDLES = Path(__file__).resolve().parents[3] / "models" / "bundles"
-BUNDLE = BUNDLES / "cxr_tb" / "0.1.1"
+BUNDLE = find_bundle("cxr_tb", None, [BUNDLES])
+LUNGS = find_bundle("lungs_cxr", None, [BUNDLES])
 COLUMNS = ("image_id", "file", "label", "source", "patient_id", "view", "split_group", "age", "nobody_knows_this")
 
 
@@ -149,7 +154,7 @@ def test_the_probability_is_the_one_that_the_node_itself_would_send(folder: Path
     (study,), _ = read_studies([tmp_path / "one.dcm"])
     pipeline = load_kind("pipeline", "cxr_tb")
     settings = pipeline.Settings()
-    bundles = {"cxr_tb": BUNDLE, "lungs_cxr": BUNDLES / "lungs_cxr" / "0.1.0"}
+    bundles = {"cxr_tb": BUNDLE, "lungs_cxr": LUNGS}
     found = pipeline.run(study, pipeline.select_images(study, settings), bundles, "screening", settings)
     assert found.findings[0].probability == pytest.approx(picture["probability"], abs=1e-6)
 
@@ -163,8 +168,7 @@ def test_a_bundle_without_a_baseline_says_so(folder: Path, tmp_path: Path) -> No
     write_manifest(bare)
     listed = tmp_path / "index.csv"
     listed.write_text("file,label\nimages/p0.png,normal\nimages/p1.png,pneumonia\n", encoding="utf-8")
-    lungs = BUNDLES / "lungs_cxr" / "0.1.0"
-    result = command.evaluate(bare, listed, tmp_path / "out", lambda _: lungs, data=folder)
+    result = command.evaluate(bare, listed, tmp_path / "out", lambda _: LUNGS, data=folder)
     assert result["thumbnail"] is None
     assert result["assumed"]["patient_id"] == "each image is of another patient"
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
@@ -182,6 +186,67 @@ def test_a_list_that_cannot_be_meant_is_refused(tmp_path: Path, capsys: pytest.C
     assert main(["bundle", "evaluate", str(BUNDLE), "--index", str(tmp_path / "no.csv"), "--out", str(tmp_path / "o")]) == 2
     assert "no.csv cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_a_list_of_another_hand_is_read_as_it_is_meant(tmp_path: Path) -> None:
+    listed = tmp_path / "index.csv"
+    listed.write_text(
+        "\ufeffAge,Split_Group,LABEL,view,file,x\n045Y,sealed,No Finding,pa,a.png,1\n"
+        "006M,val,TB,,b.png,\n,Test,normal,AP Supine,c.png,\n400,,other,,d.png,\n", encoding="utf-8",
+    )  # fmt: skip
+    found = read(listed, "all")
+    rows = [row for _, row in found.rows]
+    assert [(row.label, row.abnormal) for row in rows] == [("normal", 0), ("tb", 1), ("normal", 0), ("other", 1)]
+    assert [row.part for row in rows] == ["test", "calibration", "test", "test"]
+    assert [row.view for row in rows] == ["PA", "", "AP SUPINE", ""]
+    assert [row.age for row in rows] == [45.0, pytest.approx(0.5, abs=0.01), None, None]
+    assert "patient_id" in found.assumed
+
+
+def test_without_any_view_all_images_are_counted_and_that_is_said() -> None:
+    rows = [replace(_row(f"p{n}", "other" if n % 2 else "normal"), view="") for n in range(4)]
+    points = {"screening": {"feasible": True, "tau": 0.5, "views": ["PA"]}}
+    got = figures.figures(Read(rows, [1, 2, 3, 4], [0.2, 0.8, 0.2, 0.3], [math.nan] * 4), points, "adults")
+    policy = got["policies"]["screening"]
+    assert (policy["views"], policy["images"], policy["view_stated"]) == ("all", 4, False)
+    assert policy["patients"] == {"true_positive": 1, "false_negative": 1, "true_negative": 2, "false_positive": 0}
+    assert "states no view" in report._policies(got["policies"], "adults")
+
+
+@pytest.mark.parametrize(("name", "why"), [("lungs_cxr", "decides nothing by itself"), ("ct_pima_ipn", "series of CT")])
+def test_a_bundle_of_another_kind_is_refused_in_words(
+    name: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = classifier_bundle(tmp_path / "other", {"screening": POINT} if name.startswith("ct") else {})
+    (bundle / "bundle.yaml").write_text((bundle / "bundle.yaml").read_text().replace("name: cxr_tb", f"name: {name}"))
+    write_manifest(bundle)
+    assert main(["bundle", "evaluate", str(bundle), "--index", "none.csv", "--out", str(tmp_path / "o")]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_many_at_once_give_what_one_after_the_other_gives(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = tmp_path / "index.csv"
+    listed.write_text("file,label\n" + "".join(f"images/p{n}.png,normal\n" for n in range(6)), encoding="utf-8")
+    sizes: list[int] = []
+    run_once = models.session.Session._run_once
+
+    def counted(self: models.session.Session, inputs: models.session.Inputs) -> models.session.Outputs:
+        sizes.append(len(inputs["image"]))
+        return run_once(self, inputs)
+
+    monkeypatch.setattr(models.session.Session, "_run_once", counted)
+    results = []
+    for at_once in (1, 4):
+        session_for.cache_clear()
+        monkeypatch.setattr(command, "gpu_present", lambda at_once=at_once: at_once > 1)
+        monkeypatch.setattr(command, "AT_ONCE_ON_GPU", at_once)
+        results.append(command.evaluate(BUNDLE, listed, tmp_path / str(at_once), lambda _: LUNGS, data=folder))
+    session_for.cache_clear()
+    one, many = (sorted((p["line"], round(p["probability"], 4)) for p in result["pictures"]) for result in results)
+    assert one == many
+    assert one
+    assert max(sizes) > 1
+    assert models.session._together is None
 
 
 def _row(patient: str, label: str) -> Row:
@@ -224,5 +289,5 @@ def test_it_needs_nothing_of_training() -> None:
 
 def test_a_baseline_is_added_only_by_the_list_that_the_bundle_was_made_with(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not the index"):
-        add_baseline(load_bundle(BUNDLE), folder, BUNDLES / "lungs_cxr" / "0.1.0", tmp_path / "new", "9.9.9")
+        add_baseline(load_bundle(BUNDLE), folder, LUNGS, tmp_path / "new", "9.9.9")
     assert not (tmp_path / "new").exists()

@@ -12,11 +12,12 @@ from models.export import export_attention
 from models.session import Session
 from models.training.data import Row
 from models.training.hegl_losses import Static
-from models.training.hegl_set import CLASSES, fold_of, label_row
-from models.training.hegl_train import Recipe, fit, overlap_prior, positive_weights, say
+from models.training.hegl_set import CHANGED, CLASSES, PASTED, PLAIN, Batch, Boxed, HeglSet, batches, fold_of, label_row, targets
+from models.training.hegl_study import halved
+from models.training.hegl_train import LUNG_WEIGHT, Objective, Recipe, fit, overlap_prior, positive_weights, say
 from models.training.loop import LoopSettings
 from models.zoo.hegl_cnn import HeglCnn
-from models.zoo.hegl_vit import FULL, HeglVit, LiteStem
+from models.zoo.hegl_vit import FULL, HeglVit, LiteStem, Said
 
 TINY = {"width": 16, "layers": 1, "heads": 2, "mlp": 16, "decoder_width": 16}
 
@@ -66,7 +67,7 @@ def test_class_maps_of_the_convolutional_variant_are_what_autograd_gives() -> No
     assert net.read(maps).attention[:, 1].detach().numpy() == pytest.approx(expected.detach().numpy(), abs=1e-5)
 
 
-def _quadrants(n: int, seed: int) -> tuple[torch.Tensor, ...]:
+def _quadrants(n: int, seed: int) -> Batch:
     """Return images with a bright quadrant where a finding is present: the first in the upper half, the second in the lower."""
     rng = np.random.default_rng(seed)
     images = rng.normal(0, 0.1, (n, 1, 64, 64)).astype(np.float32)
@@ -76,7 +77,8 @@ def _quadrants(n: int, seed: int) -> tuple[torch.Tensor, ...]:
             side = int(rng.integers(2))
             images[i, 0, 32 * c : 32 * c + 32, 32 * side : 32 * side + 32] += 1
             masks[i, c, 2 * c : 2 * c + 2, 2 * side : 2 * side + 2] = 1
-    return torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(masks), torch.from_numpy(labels).float()
+    arrays = images, labels, masks, labels.astype(np.float32), np.ones((n, 4, 4), np.float32)
+    return Batch(*(torch.from_numpy(array) for array in arrays))
 
 
 def test_human_alignment_draws_attention_to_the_marks(tmp_path: Path) -> None:
@@ -96,12 +98,69 @@ def test_human_alignment_draws_attention_to_the_marks(tmp_path: Path) -> None:
         )
         again, same = fit(tiny(), Recipe(name, lambda: Static(0, 0)), lambda epoch: [], 15, settings, kept=kept)
         assert same == history
-        logits, attention = say(net, held[0].numpy())
-        assert np.array_equal(say(again, held[0].numpy())[0], logits)
-        present = held[1].numpy() == 1
-        energy[name] = float((attention * held[2].numpy()).sum((2, 3))[present].mean())
+        logits, attention = say(net, held.maps.numpy())
+        assert np.array_equal(say(again, held.maps.numpy())[0], logits)
+        present = held.labels.numpy() == 1
+        energy[name] = float((attention * held.marks.numpy()).sum((2, 3))[present].mean())
     assert energy["aligned"] > energy["plain"] + 0.1
     assert energy["aligned"] > 0.5
+
+
+class _Even(torch.nn.Module):
+    """Says nothing and looks everywhere alike."""
+
+    def read(self, maps: torch.Tensor) -> Said:
+        n = len(maps)
+        return Said(torch.zeros(n, 1), torch.zeros(n, 1), torch.full((n, 1, 2, 2), 0.25))
+
+
+def test_where_nobody_marked_a_finding_only_attention_outside_the_lungs_counts() -> None:
+    lungs = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
+    batch = Batch(torch.zeros(1, 1, 2, 2), torch.tensor([[1]]), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1), lungs)
+    assert float(Objective(1).losses(_Even(), batch).ha) == pytest.approx(LUNG_WEIGHT * 0.25)
+    absent = batch._replace(labels=torch.tensor([[0]]))
+    assert float(Objective(1).losses(_Even(), absent).ha) == 0
+    marked = batch._replace(marks=torch.ones(1, 1, 2, 2), weights=torch.ones(1, 1))
+    assert float(Objective(1).losses(_Even(), marked).ha) == pytest.approx(0)  # even attention and an even mark are the same
+
+
+def _set() -> HeglSet:
+    """Two normals and two abnormal images, the last with a box; copies of the first: pasted, and pasted in vain."""
+    rows = [
+        Row(f"i{n}", "f", label, "nih_cxr14", f"p{n}", "PA", "train")
+        for n, label in enumerate(("normal",) * 2 + ("pneumonia",) * 2)
+    ]
+    labels = np.array([label_row(row, "pneumonia") for row in rows], np.int8)
+    owner, kind = np.array([0, 1, 2, 3, 0, 1, 3]), np.array([PLAIN, PLAIN, PLAIN, PLAIN, PASTED, PASTED, CHANGED], np.int8)
+    marks = np.zeros((7, 4, 4), np.float32)
+    marks[[3, 4, 6], :2, :2] = 1
+    maps = np.arange(7 * 16, dtype=np.float16).reshape(7, 1, 4, 4)
+    boxed = {3: Boxed(3, ((0, 0, 1, 1),), np.zeros((4, 4), np.uint8), None)}  # type: ignore[arg-type]
+    return HeglSet(rows, labels, boxed, maps, np.ones((7, 4, 4), np.float32), marks, owner, kind)
+
+
+def test_a_pasted_opacity_makes_a_normal_abnormal_only_where_it_was_really_pasted() -> None:
+    batch = targets(_set(), np.arange(7))
+    assert batch.labels[:, 0].tolist() == [0, 0, 1, 1, 1, 0, 1]
+    assert batch.labels[4, 1:].tolist() == [-1] * (len(CLASSES) - 1)
+    assert batch.weights[:, 0].tolist() == [0, 0, 0, 1, 1, 0, 1]
+    assert batch.weights[:, 2:].sum() == 0
+    assert batch.marks[6, 0].sum() == 4
+
+
+def test_batches_are_balanced_and_the_few_boxed_images_are_drawn_more_often() -> None:
+    made = _set()
+    drawn = {share: list(batches(made, np.arange(4), 40, 16, seed=1, pasted=0, boxed=share)) for share in (0.0, 0.9)}
+    assert np.mean([b.labels[:, 0].numpy() for b in drawn[0.0]]) == pytest.approx(0.5, abs=0.06)
+    marked = {share: np.mean([b.weights[:, 0].numpy() for b in each]) for share, each in drawn.items()}
+    assert marked[0.9] > marked[0.0] + 0.15
+
+
+def test_half_the_side_keeps_the_means() -> None:
+    made, small = _set(), halved(_set())
+    assert small.maps.shape == (7, 1, 2, 2)
+    assert small.maps[0, 0, 0, 0] == made.maps[0, 0, :2, :2].mean()
+    assert small.marks[3].tolist() == [[1, 0], [0, 0]]
 
 
 def test_what_a_source_does_not_tell_is_unknown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 
 from models.bundle import load_bundle
 from models.recipes import cxr_tb, lungs_cxr
-from models.training import chest_set, thumbnail
+from models.training import chest_set, gates_fit, thumbnail
+from models.training.cxr_start import BASE
 from models.training.data import Row, part_of, read_index
 from models.training.loop import LoopSettings
 from models.training.stability import CHANGES
+from pipelines.blocks.frontal_gate import load_gate
 from tests.factories.bundles import write_research_set
 
 
@@ -26,11 +29,14 @@ def research_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lungs(research_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lungs")
-    options = argparse.Namespace(data=research_set, out=out, date="2026-01-01")
+    options = argparse.Namespace(data=research_set, out=out, date="2026-01-01", ct=None, start=None, note="", version="9.9.9")
     rows = [row for row in read_index(research_set) if row.lung_mask]
     learn = [row for row in rows if row.part in ("train", "selection")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lungs_cxr, "PREPROCESSING", {**lungs_cxr.PREPROCESSING, "size": 64})
+        patch.setattr(gates_fit, "ROW_STEP", 8)
+        patch.setattr(gates_fit, "LEARN_SEEDS", range(1000, 1001))
+        patch.setattr(gates_fit, "TEST_SEEDS", range(5000, 5001))
         return _lung_bundle(research_set, out, options, learn, rows)
 
 
@@ -44,38 +50,36 @@ def _lung_bundle(research_set: Path, out: Path, options: argparse.Namespace, lea
 
 def test_the_lung_recipe_learns_drawn_lungs_and_writes_a_verified_bundle(lungs: Path) -> None:
     bundle = load_bundle(lungs)
-    assert bundle.label == "lungs_cxr@0.1.0"
+    assert bundle.label == "lungs_cxr@9.9.9"
     assert "2026-01-01" in (lungs / "provenance.yaml").read_text()
-    assert (lungs / "MODEL_CARD.md").read_text().startswith("# lungs_cxr 0.1.0")
+    assert (lungs / "MODEL_CARD.md").read_text().startswith("# lungs_cxr 9.9.9")
+    assert "How often its gates err" in (lungs / "MODEL_CARD.md").read_text()
+    gate = load_gate(bundle.folder, bundle.sha256)
+    assert gate is not None
+    assert 0 < gate.thresholds["stated"] <= gate.thresholds["silent"] < 1
 
 
 def test_the_classifier_recipe_writes_a_verified_bundle_with_policies(
     research_set: Path, lungs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cxr_tb, "BASE", {**cxr_tb.BASE, "size": 64, "crop": "none"})
-    monkeypatch.setattr(cxr_tb, "CANDIDATES", (cxr_tb.Candidate("cnn3", "models/zoo/policy_cxr.py", cxr_tb.Cnn3, 2e-3),))
+    monkeypatch.setattr(cxr_tb, "BASE", {**BASE, "size": 64, "crop": "none"})
     out = tmp_path / "bundle"
-    cxr_tb.run(
-        argparse.Namespace(
-            data=research_set,
-            out=out,
-            lungs=lungs,
-            networks=["cnn3"],
-            epochs=4,
-            leave_out=["south"],
-            leave_out_epochs=1,
-            date="2026-01-01",
-        )
-    )
+    options = argparse.Namespace(data=research_set, out=out, work=None, lungs=lungs, threads=1, date="2026-01-01")
+    cxr_tb.run(options, replace(cxr_tb.CNN3, epochs=4))
     bundle = load_bundle(out)
     points = bundle.operating_points()
     assert points["screening"]["feasible"]
     assert points["screening"]["n_by_source"].keys() == {"north", "south"}
+    assert set(points) == {"screening", "triage", "rule_out"}
     assert not next(o for o in bundle.config["outputs"] if o["key"] == "tuberculosis")["assessed"]
     assert "16 x 16" in (out / "MODEL_CARD.md").read_text()
     simple = thumbnail.read(out)
     assert simple.rows == sum(row.part == "train" for row in read_index(research_set))
-    assert {entry["change"] for entry in json.loads((out / "metrics.json").read_text())["stability"]} == set(CHANGES)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {entry["change"] for entry in metrics["stability"]} == set(CHANGES)
+    assert metrics["three_classes"]["guarantee"].startswith("no valid guarantee")
+    assert metrics["speed"]["ms_per_image"] > 0
+    assert all(row["above_thumbnail"] == (row["difference"][1] > 0) for row in metrics["discrimination"])
 
 
 def test_a_patient_never_changes_side() -> None:
@@ -95,3 +99,15 @@ def test_half_of_what_is_drawn_is_normal_and_pasted_opacities_have_no_class(rese
     assert abnormal.mean() == pytest.approx(0.5, abs=0.08)
     assert set(classes[abnormal == 0]) == {chest_set.CLASS_INDEX["normal"]}
     assert np.mean(classes[abnormal == 1] == -1) == pytest.approx(0.28, abs=0.1)
+
+
+def test_a_normal_without_lung_pixels_stays_normal_for_nothing_can_be_pasted(research_set: Path, lungs: Path) -> None:
+    rows = [row for row in read_index(research_set) if row.part == "train"]
+    chest = chest_set.load(research_set, rows, lungs, {"size": 48, "percentiles": [0.5, 99.5]})
+    blind = replace(chest, lungs=np.zeros_like(chest.lungs))
+    normals = np.flatnonzero([row.abnormal == 0 for row in rows])
+    drawn = list(chest_set.batches(blind, normals, 10, 16, seed=1))
+    assert not np.concatenate([batch[1].numpy() for batch in drawn]).any()
+    assert set(np.concatenate([batch[2].numpy() for batch in drawn])) == {chest_set.CLASS_INDEX["normal"]}
+    seeing = list(chest_set.batches(chest, normals, 10, 16, seed=1))
+    assert np.concatenate([batch[1].numpy() for batch in seeing]).any()

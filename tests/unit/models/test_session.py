@@ -14,10 +14,11 @@ import pytest
 
 import models.session
 from dicom_node.engine.batcher import Batcher
-from models.bundle import find_bundle
+from models.bundle import find_bundle, load_bundle
 from models.session import CPU, CUDA, DeviceUnavailable, Session
 
 MODEL = find_bundle("cxr_tb", None, (Path(models.session.__file__).parent / "bundles",)) / "model.onnx"
+SIDE = load_bundle(MODEL.parent).config["inputs"]["image"]["shape"][-1]
 
 
 class Recorder:
@@ -89,7 +90,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_passes_that_come_together_are_one_pass_with_each_its_own_answer(calls: list[int]) -> None:
     """Four threads, one forward pass; each gets what the network says of its own image alone."""
-    images = np.random.default_rng(0).normal(size=(4, 1, 1, 224, 224)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(4, 1, 1, SIDE, SIDE)).astype(np.float32)
     together = Session(MODEL, device="cpu")
     gate = threading.Barrier(4)
 
@@ -112,7 +113,7 @@ def test_the_time_within_networks_is_counted_for_each_thread(calls: list[int]) -
     session = Session(MODEL, device="cpu")
     models.session.clock.reset()
     with ThreadPoolExecutor(4) as pool:
-        for future in [pool.submit(session.run, {"image": np.zeros((1, 1, 224, 224), np.float32)}) for _ in range(4)]:
+        for future in [pool.submit(session.run, {"image": np.zeros((1, 1, SIDE, SIDE), np.float32)}) for _ in range(4)]:
             future.result()
     assert models.session.clock.seconds() == 0
     models.session.clock.add(1.5)

@@ -9,31 +9,34 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import nn
 
-from models.bundle import Bundle, list_bundles, load_bundle
+from models.bundle import Bundle, find_bundle, list_bundles, load_bundle
 from models.card import render
 from models.export import grad_cam, grad_cam_plus_plus
 from models.session import Session
-from models.zoo.lite_cxr import LiteCxr
-from models.zoo.lung_unet import LungUNet
-from models.zoo.policy_cxr import CLASSES, Cnn3
+from models.training.networks import network_of
+from models.zoo.policy_cxr import CLASSES
 
 ROOT = Path(__file__).parents[3] / "models" / "bundles"
 FOLDERS = list_bundles([ROOT])
-NETWORKS: dict[str, type[nn.Module]] = {"cnn3": Cnn3, "lite_cxr": LiteCxr, "lung_unet": LungUNet}
+RADIOGRAPH = [folder for folder in FOLDERS if folder.parent.name in ("cxr_hegl", "cxr_tb", "lungs_cxr")]
+TWINS = {"cxr_hegl", "ct_ntm", "ct_pima_ipn"}
+SYNTHETIC = {"ct_ntm", "ct_pima_ipn"}
 
 
-@pytest.fixture(params=FOLDERS, ids=lambda folder: f"{folder.parent.name}@{folder.name}")
+def _label(folder: Path) -> str:
+    return f"{folder.parent.name}@{folder.name}"
+
+
+@pytest.fixture(params=FOLDERS, ids=_label)
 def bundle(request: pytest.FixtureRequest) -> Bundle:
     return load_bundle(request.param)
 
 
-def _torch_net(bundle: Bundle) -> nn.Module:
-    net = NETWORKS[bundle.config["architecture"]["name"]]()
-    net.load_state_dict(load_file(bundle.folder / "weights.safetensors"))
-    return net.eval()
+@pytest.fixture(params=RADIOGRAPH, ids=_label)
+def radiograph_bundle(request: pytest.FixtureRequest) -> Bundle:
+    return load_bundle(request.param)
 
 
 def _images(bundle: Bundle, count: int) -> np.ndarray:
@@ -44,19 +47,23 @@ def _images(bundle: Bundle, count: int) -> np.ndarray:
     return (low + (high - low) * smooth).astype(np.float32)
 
 
-def test_both_bundles_are_there() -> None:
-    assert {folder.parent.name for folder in FOLDERS} == {"cxr_tb", "lungs_cxr"}
+def test_one_version_of_each_bundle_is_there_and_all_together_are_small() -> None:
+    names = [folder.parent.name for folder in FOLDERS]
+    assert {"cxr_hegl", "cxr_tb", "lungs_cxr"} <= set(names)
+    assert len(names) == len(set(names))
+    assert sum(path.stat().st_size for path in ROOT.rglob("*") if path.is_file()) < 40_000_000
 
 
 def test_a_shipped_bundle_verifies_and_claims_no_evidence(bundle: Bundle) -> None:
     assert bundle.folder.parent.name == bundle.name
     assert bundle.folder.name == bundle.version
     assert bundle.evidence == "demo"
-    assert (bundle.synthetic, bundle.twin) == (False, False)
+    assert (bundle.synthetic, bundle.twin) == (bundle.name in SYNTHETIC, bundle.name in TWINS)
 
 
-def test_the_graph_equals_the_network_of_the_weights(bundle: Bundle) -> None:
-    net, images = _torch_net(bundle), _images(bundle, 2)
+def test_the_graph_equals_the_network_of_the_weights(radiograph_bundle: Bundle) -> None:
+    bundle = radiograph_bundle
+    net, images = network_of(bundle), _images(bundle, 2)
     got = Session(bundle.model, device="cpu").run({"image": images})
     with torch.no_grad():
         expected = net(torch.from_numpy(images)).numpy()
@@ -64,16 +71,26 @@ def test_the_graph_equals_the_network_of_the_weights(bundle: Bundle) -> None:
     assert got[name] == pytest.approx(expected, abs=bundle.config["parity_tolerance"])
 
 
-def test_every_saliency_map_of_the_graph_is_within_1e_4_of_autograd(bundle: Bundle) -> None:
-    if bundle.config["saliency"] != "cam":
-        assert "cam" not in Session(bundle.model, device="cpu").output_names
-        return
-    net, images = _torch_net(bundle), _images(bundle, 3)
+def test_every_saliency_map_of_the_graph_is_within_1e_4_of_autograd() -> None:
+    bundle = load_bundle(find_bundle("cxr_tb", None, [ROOT]))
+    net, images = network_of(bundle), _images(bundle, 3)
     got = Session(bundle.model, device="cpu").run({"image": images})
     for index in range(len(CLASSES)):
         for name, reference in (("cam", grad_cam), ("campp", grad_cam_plus_plus)):
             expected = reference(net, torch.from_numpy(images), index)
             assert np.abs(got[name][:, index] - expected).max() / max(1.0, float(expected.max())) <= 1e-4
+
+
+def test_attention_of_the_graph_is_within_1e_4_of_torch_and_sums_to_one() -> None:
+    bundle = load_bundle(find_bundle("cxr_hegl", None, [ROOT]))
+    net, images = network_of(bundle), _images(bundle, 3)
+    assert bundle.config["saliency"] == "attention"
+    got = Session(bundle.model, device="cpu").run({"image": images})["attention"]
+    with torch.no_grad():
+        expected = net.read(net.features(torch.from_numpy(images))).attention.numpy()
+    assert np.abs(got - expected).max() <= 1e-4
+    assert got.sum((2, 3)) == pytest.approx(np.ones(got.shape[:2]), abs=1e-5)
+    assert np.abs(got - 1 / 196).max() > 1e-3
 
 
 def test_the_card_is_what_the_tables_give_and_names_every_source_and_licence(bundle: Bundle) -> None:
@@ -84,16 +101,17 @@ def test_the_card_is_what_the_tables_give_and_names_every_source_and_licence(bun
     for source in provenance["sources"].values():
         assert source["licence"] in card
         assert source["title"] in card
-    assert "non-commercial" in card
+    assert bundle.synthetic or "non-commercial" in card
 
 
-def test_manifest_and_tables_agree(bundle: Bundle) -> None:
+def test_manifest_and_tables_agree(radiograph_bundle: Bundle) -> None:
+    bundle = radiograph_bundle
     metrics = json.loads((bundle.folder / "metrics.json").read_text(encoding="utf-8"))
     provenance = yaml.safe_load((bundle.folder / "provenance.yaml").read_text(encoding="utf-8"))
     assert provenance["split_sha256"] == metrics["split_hash"]
     assert provenance["epochs"] == len(metrics["history"])
     assert provenance["parity"] <= bundle.config["parity_tolerance"]
-    assert bundle.config["architecture"]["parameters"] == sum(p.numel() for p in _torch_net(bundle).parameters())
+    assert bundle.config["architecture"]["parameters"] == sum(p.numel() for p in network_of(bundle).parameters())
     for key, judged in metrics.get("assessable", {}).items():
         output = next(o for o in bundle.config["outputs"] if o["key"] == key)
         assert output["assessed"] == judged["assessed"]
@@ -102,14 +120,15 @@ def test_manifest_and_tables_agree(bundle: Bundle) -> None:
 
 def test_a_bundle_is_small_and_holds_no_code(bundle: Bundle) -> None:
     files = [path for path in bundle.folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 3_000_000
+    assert sum(path.stat().st_size for path in files) < 8_000_000
     assert {path.suffix for path in files} <= {".yaml", ".onnx", ".safetensors", ".npz", ".json", ".md"}
-    with np.load(bundle.folder / "reference.npz", allow_pickle=False) as arrays:
-        assert all(np.isfinite(arrays[name]).all() for name in arrays.files)
+    for path in bundle.folder.glob("*.npz"):
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(np.isfinite(arrays[name]).all() for name in arrays.files if arrays[name].dtype.kind == "f")
 
 
 def test_the_classifier_decides_on_abnormal_alone_and_only_for_pa() -> None:
-    bundle = load_bundle(ROOT / "cxr_tb" / "0.1.1")
+    bundle = load_bundle(find_bundle("cxr_tb", None, [ROOT]))
     assert tuple(output["key"] for output in bundle.config["outputs"]) == CLASSES
     points = bundle.operating_points()
     assert set(points) == {"screening", "triage", "rule_out"}

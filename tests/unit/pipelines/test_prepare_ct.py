@@ -102,3 +102,13 @@ def test_nothing_dense_means_no_slices() -> None:
     assert candidate_slices(hu, (5.0, 3.0, 3.0), lungs, {"slab_mm": 5.0})[0] == ()
     hu[4:6, 30, 5:35] = hu[4:6, 5:30, 5] = 0  # a vessel: as large as a nodule of 8 mm, but thin and bent
     assert candidate_slices(hu, (5.0, 1.0, 1.0), lungs, {"slab_mm": 5.0})[0] == ()
+
+
+def test_a_volume_outside_the_lungs_is_kept_or_the_windows_floor(phantom: CtPhantom) -> None:
+    kept = prepare_volume(phantom.hu, phantom.spacing_mm, phantom.lungs, VOLUMES).network_input[0, 0]
+    masked = prepare_volume(phantom.hu, phantom.spacing_mm, phantom.lungs, {**VOLUMES, "outside": "floor"}).network_input[0, 0]
+    assert kept[8, 16, 16] > 0.6  # the mediastinum
+    assert masked[8, 16, 16] < 0.05
+    assert masked[8, 16, 6] == pytest.approx(kept[8, 16, 6], abs=0.02)  # deep in a lung
+    with pytest.raises(ValueError, match="not known"):
+        prepare_volume(phantom.hu, phantom.spacing_mm, phantom.lungs, {**VOLUMES, "outside": "black"})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.phantoms.cxr import chest_phantom
-from pipelines.blocks.prepare_cxr import OVER_EXPOSED, UNDER_EXPOSED, WIDE_BORDER, prepare, to_source
+from pipelines.blocks.prepare_cxr import OVER_EXPOSED, UNDER_EXPOSED, WIDE_BORDER, on_network, prepare, to_source
 
 BORDER = {"strip": 0.02, "centre": 0.60, "ratio": 0.10, "std": 0.03, "most": 0.20, "aspect": [0.6, 1.6]}
 CONFIG: dict[str, Any] = {
@@ -134,11 +134,28 @@ def test_the_source_is_not_changed() -> None:
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [({**PLAIN, "crop": "lungs"}, "no lung box"), ({**PLAIN, "crop": "heart"}, "not known")],
+    [
+        ({**PLAIN, "crop": "lungs"}, "no lung box"),
+        ({**PLAIN, "crop": "heart"}, "not known"),
+        ({**PLAIN, "outside": {"margin": 0.05, "grey": 0.5}}, "no lungs were given"),
+    ],
 )
 def test_a_crop_that_cannot_be_made_is_an_error_that_says_so(config: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         prepare(chest_phantom(3, 128)[0], config)
+
+
+def test_where_lungs_alone_are_seen_the_rest_is_an_even_grey_and_the_lungs_are_as_they_were() -> None:
+    image = np.random.default_rng(1).random((200, 160)).astype(np.float32)
+    lungs = np.zeros((200, 160), np.uint8)
+    lungs[80:120, 60:100] = 1
+    config = {**PLAIN, "outside": {"margin": 0.05, "grey": 0.5}}
+    whole, alone = (prepare(image, c, lungs=lungs).network_input[0, 0] for c in (PLAIN, config))
+    there = on_network(lungs, prepare(image, PLAIN).affine, 64) > 0.5
+    assert np.allclose(alone[there], whole[there], atol=0.01)
+    assert np.allclose(alone[:10], 0.5, atol=1e-6)
+    nothing = prepare(image, config, lungs=np.zeros_like(lungs)).network_input[0, 0]
+    assert np.array_equal(nothing, whole)
 
 
 def test_a_radiograph_of_seven_megapixels_is_prepared_quickly() -> None:

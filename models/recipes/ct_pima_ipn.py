@@ -1,0 +1,180 @@
+"""Train SE-DAS ResNet-50 for PIMA or IPN: ``python -m models.recipes.ct_pima_ipn (--data DIR | --phantoms N) --out DIR``.
+
+``DIR`` is a site's own data (``training/slice_cohort.py`` says how it is indexed); ``--phantoms`` draws a cohort instead, which
+proves the recipe and nothing about patients. Eight variants, cross-validation, held-out sites; every table goes to ``report.md``
+and ``metrics.json``. A run that was stopped goes on where it was.
+
+Full form (the paper's): width 64, 512 x 512 at 0.7 mm, up to 100 epochs, for a GPU; start from ImageNet with ``--weights``.
+``--quick``: width 8 and squares of 90 mm; made for 15 minutes on two cores (about 14 CPU minutes), and every table says so. A small network that starts from
+nothing does not find so small a thing in a whole slice: it sees a square about the thickest dense piece of each marked slice, which
+the node finds (``prepare_ct``). Where the lesion's middle is told, as in drawn chests, it first learns from squares about that.
+``--bundle DIR`` writes the full variant as a bundle; ``--bundle-only`` trains nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from models.training import slice_report as report
+from models.training.calibrate import fit_temperature
+from models.training.data import as_json
+from models.training.patient_report import plot_calibration
+from models.training.phantom_cohort import from_phantoms
+from models.training.slice_bundle import write_bundle
+from models.training.slice_cohort import Cohort, Square, from_index
+from models.training.slice_loop import FitSettings
+from models.training.slice_study import FULL, VARIANTS, Form, Trained, cross_validate, thumbnail_scores, train, without_each_site
+
+WINDOW = {"window": {"level": -600, "width": 1500}, "outside": "floor", "slab_mm": 5.0}
+FULL_FORM = {**WINDOW, "pixel_mm": 0.7, "size": 512}
+QUICK_FORM = {**WINDOW, "pixel_mm": 1.4, "size": 224}
+SIDE = 64  # pixels of 1.4 mm
+QUICK = FitSettings(12, 32, 2e-3, 2e-3, 1e-2, 1, 12)
+QUICK_FOLDS = FitSettings(8, 32, 2e-3, 2e-3, 1e-2, 1, 8)
+AS_FOUND = FitSettings(5, 32, 1e-3, 1e-3, 1e-2, 1, 5)
+FOLDS = 5
+
+
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--data", type=Path, help="folder with index.csv and the series it names")
+    source.add_argument("--phantoms", type=int, help="drawn patients to learn from (default 600)")
+    parser.add_argument("--test-phantoms", type=int, default=200, help="drawn patients for the test part")
+    parser.add_argument("--quick", action="store_true", help="reduced width and size")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results; finished trainings in it are not repeated")
+    parser.add_argument("--bundle", type=Path, help="bundle folder to write")
+    parser.add_argument("--bundle-only", action="store_true", help="train the full variant alone")
+    parser.add_argument("--page", type=Path, help="a second place for report.md")
+    parser.add_argument("--weights", type=Path, help="ResNet-50 weights (safetensors) to start from, full form only")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--date", default="2026-11-21", help="date written into the bundle; nothing reads the clock")
+    return parser.parse_args(given)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Train, compare, write every table, and the bundle where one is asked for."""
+    options = arguments(given)
+    options.out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    preprocessing = QUICK_FORM if options.quick else FULL_FORM
+    if options.data:
+        cohort = from_index(options.data, preprocessing)
+    else:
+        cohort = from_phantoms(options.phantoms or 600, options.test_phantoms, preprocessing, options.out / "drawn")
+    form = form_of(options)
+    say(f"{len(cohort.about.names)} patients, {len(cohort.patients)} slices, after {time.monotonic() - started:.0f} s")
+    full = train_full(cohort, form, options)
+    found: dict[str, Any] = {"counts": report.counts(cohort, "drawn" if options.data is None else "site")}
+    pages = []
+    if not options.bundle_only:
+        found |= study(cohort, form, full, options)
+        pages += [report.ablation_section(found["variants"], form.words), report.generalisation_section(found, form.words)]
+    found |= report.cohort_figures(cohort)
+    pages = [title(options), report.cohort_section(found, found["counts"]), *pages]
+    final, final_form = as_found(cohort, full, form, options)
+    _, thumbs = thumbnail_scores(cohort, final_form, cohort.named("test"))
+    found["final"] = report.figures(cohort, {FULL: final}, FULL, thumbs, temperature_of(cohort, final))
+    pages.append(report.network_section(found["final"], f"{FULL}: the test part", final_form.words))
+    plot_calibration(found["final"]["calibration"]["after"], "patients of the test part", options.out / "calibration.png")
+    if options.bundle:
+        bundle = write_bundle(cohort, final, final_form, found["final"], found, options)
+        pages.append(f"Bundle {bundle.label}, hash {bundle.sha256}.")
+    (options.out / "metrics.json").write_text(as_json(found), encoding="utf-8")
+    text = "\n\n".join(pages) + "\n"
+    for path in (options.out / "report.md", options.page):
+        if path:
+            path.write_text(text, encoding="utf-8")
+    print(text)
+    say(f"{report.summary(found['final'])}; {time.monotonic() - started:.0f} s")
+
+
+def form_of(options: argparse.Namespace) -> Form:
+    """Return how large the study is."""
+    weights = load_file(options.weights) if options.weights else None
+    if not options.quick:
+        return Form("Width 64, 512 x 512 at 0.7 mm.", 64, None, None, FitSettings(threads=options.threads), weights)
+    if weights is not None:
+        raise SystemExit("--weights are of the full width: not with --quick")
+    words = f"REDUCED: width 8 of 64, squares of 90 mm (64 x 64 at 1.4 mm), {QUICK.epochs} epochs."
+    if not options.data:
+        words += " Learnt from squares about the lesion, judged as the node cuts them. Drawn chests: no patient."
+    learn = Square(SIDE, told=options.data is None)
+    return Form(words, 8, learn, Square(SIDE, told=False), replace(QUICK, threads=options.threads))
+
+
+def parts_of(cohort: Cohort) -> tuple[list[str], list[str], list[str]]:
+    """Return who is learnt from, who chooses the epoch, and who is then scored."""
+    return cohort.named("train"), cohort.named("selection"), cohort.named("selection", "calibration", "test")
+
+
+def train_full(cohort: Cohort, form: Form, options: argparse.Namespace) -> Trained:
+    """Return the full variant."""
+    return train(cohort, VARIANTS[FULL], parts_of(cohort), form, (options.out / "fits", _file(FULL)), say)
+
+
+def study(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace) -> dict[str, Any]:
+    """Return every figure of the ablation, the folds and the sites."""
+    fits = options.out / "fits"
+    others = {name: variant for name, variant in VARIANTS.items() if name != FULL}
+    trained = {name: train(cohort, v, parts_of(cohort), form, (fits, _file(name)), say) for name, v in others.items()}
+    trained[FULL] = full
+    folds_form = replace(form, settings=replace(QUICK_FOLDS, threads=options.threads)) if options.quick else form
+    crossed = cross_validate(cohort, VARIANTS[FULL], folds_form, fits, FOLDS, say)
+    sites = without_each_site(cohort, VARIANTS[FULL], folds_form, fits, say)
+    _, thumbs = thumbnail_scores(cohort, form, cohort.named("test"))
+    found = report.generalisation_figures(cohort, crossed, sites)
+    found["variants"] = report.figures(cohort, trained, FULL, thumbs, temperature_of(cohort, full))
+    found["seconds"] = {name: one.seconds for name, one in trained.items()}
+    return found
+
+
+def as_found(cohort: Cohort, full: Trained, form: Form, options: argparse.Namespace) -> tuple[Trained, Form]:
+    """Return the full variant, trained further on what the node will show it where it was not trained on that."""
+    if form.learn == form.judge:
+        return full, form
+    words = (
+        f"REDUCED: width 8 of 64, squares of 90 mm (64 x 64 at 1.4 mm): {form.settings.epochs} epochs about the lesion, then "
+        f"{AS_FOUND.epochs} as the node cuts them. Drawn chests: no patient."
+    )
+    stage = replace(form, words=words, learn=form.judge, settings=replace(AS_FOUND, threads=options.threads))
+    keep = (options.out / "fits", "as_found")
+    return train(cohort, VARIANTS[FULL], parts_of(cohort), stage, keep, say, full.state), stage
+
+
+def temperature_of(cohort: Cohort, trained: Trained) -> float:
+    """Return the temperature of the selection part's slices: it is applied to slices, of which the mean is taken."""
+    mine = [n for n, name in enumerate(trained.patients.tolist()) if name in set(cohort.named("selection"))]
+    return fit_temperature(cohort.labels_of(trained.patients[mine].tolist()), trained.logits[mine])
+
+
+def title(options: argparse.Namespace) -> str:
+    """Return the head of the page."""
+    command = "python -m models.recipes.ct_pima_ipn"
+    command += "".join(f" --{word.replace('_', '-')}" for word in ("quick", "bundle_only") if getattr(options, word))
+    what = (
+        "Drawn chests (`models/phantoms`): these figures prove that the recipe works, and nothing about patients."
+        if options.data is None
+        else "A site's own data."
+    )
+    return f"# PIMA or IPN on chest CT: what the network reaches\n\nWritten by `{command}`. RESEARCH USE ONLY. {what}"
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name).strip("_").lower()
+
+
+if __name__ == "__main__":
+    main()

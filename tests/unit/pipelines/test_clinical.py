@@ -1,0 +1,80 @@
+"""Clinical data as numbers: what is known, what is missing, what a laboratory wrote."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from dicom_node.core.phi import Phi
+from dicom_node.core.study import HeaderFacts, LabValue
+from pipelines.blocks.clinical import Clinical, LabCodes, encoded, from_header, smear_grade, species_of, with_labs
+from pipelines.blocks.key_slices import key_slices
+
+DAY = dt.datetime(2026, 11, 20, tzinfo=dt.UTC).timestamp()
+SMEAR, CULTURE = "11545-1^LN", "543-9^LN"
+
+
+def test_known_and_missing_values_stand_at_their_places() -> None:
+    whole = encoded(Clinical(60.0, "F", 3, "abscessus"))
+    assert whole.dtype == np.float32
+    assert whole.tolist() == pytest.approx([0.75, 1, 0.75, 0, 1, 0, 0, 0, 0, 0, 0])
+    assert encoded(Clinical()).tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert encoded(Clinical(40.0, "M", 0, "other")).tolist() == pytest.approx([0.5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+    assert Clinical(40.0, "M").missing() == ("smear", "species")
+
+
+def test_the_header_gives_age_and_one_of_two_sexes() -> None:
+    facts = HeaderFacts(birth_date=Phi("19661120"), study_date="20261120", patient_sex="F")
+    assert from_header(facts) == Clinical(60.0, "F")
+    assert from_header(HeaderFacts(patient_sex="O")) == Clinical()
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("Negative", 0), ("No acid-fast bacilli seen", 0), ("0", 0), ("scanty", 1), ("1+", 1), ("AFB 3 +", 3), ("++", 2),
+        ("4+^AFB 4+^L", 4), ("2", 2), ("pending", None), ("", None), ("11+", None), ("see comment", None),
+    ],
+)  # fmt: skip
+def test_smear_grades_are_read_as_laboratories_write_them(text: str, grade: int | None) -> None:
+    assert smear_grade(text) == grade
+
+
+@pytest.mark.parametrize(
+    ("text", "species"),
+    [
+        ("113858008^Mycobacterium avium complex^SCT", "avium_complex"), ("M. intracellulare", "avium_complex"),
+        ("Mycobacterium abscessus subsp. massiliense", "abscessus"), ("Mycobacterium kansasii", "kansasii"),
+        ("Mycobacterium xenopi", "other"),
+        ("MYCOBACTERIUM ABSCESSUS", "abscessus"), ("Mycobacterium species isolated", ""),
+        ("No growth", ""), ("Mycobacterium tuberculosis complex", ""),
+        ("M. avium and M. abscessus", ""), ("Aspergillus fumigatus", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_species_are_read_and_what_is_uncertain_is_unknown(text: str, species: str) -> None:
+    assert species_of(text) == species
+
+
+def test_the_latest_result_near_the_study_that_can_be_understood_counts() -> None:
+    labs = [
+        LabValue(SMEAR, "1+", DAY - 90 * 86_400),
+        LabValue(SMEAR, "3+", DAY - 10 * 86_400),
+        LabValue(SMEAR, "pending", DAY),
+        LabValue(CULTURE, "Mycobacterium kansasii", DAY - 700 * 86_400),
+        LabValue("718-7^LN", "2+", DAY),
+        LabValue(CULTURE, "M. avium", None),
+    ]
+    found = with_labs(Clinical(50.0, "F"), labs, "20261120", LabCodes())
+    assert (found.smear_grade, found.species) == (3, "")
+    assert with_labs(Clinical(), labs, "20261120", LabCodes(most_days=1000)).species == "kansasii"
+    assert with_labs(Clinical(), labs, "", LabCodes()) == Clinical()
+    assert with_labs(Clinical(), labs, "20261120", LabCodes(smear=("718-7^LN",))).smear_grade == 2
+
+
+def test_key_slices_hold_most_and_lie_apart() -> None:
+    energy = [0, 1, 5, 4, 3, 0, 2, 2]
+    assert key_slices(energy, [True] * 8, 3, apart=2) == (2, 4, 6)
+    assert key_slices(energy, [True, True, False, True, True, True, True, True], 2, apart=1) == (3, 4)
+    assert key_slices([0.0] * 8, [True] * 8) == ()
