@@ -6,7 +6,7 @@ rounds with the model, the same readers looking again without it, and first read
 ``metrics.json``; ``--bundle DIR`` writes the network of the first arm, ``--page`` a second copy of the report. Finished
 trainings and drawn chests in ``--out`` are kept, so a run that was stopped goes on where it was.
 
-``--quick``: 540 patients at 16 x 32 x 32, channels 8-16-24-32, 20 epochs and 2 a round: 12 minutes on a busy core once the chests are drawn.
+``--quick``: 540 patients at 16 x 32 x 32, channels 8-16-24-32, 20 epochs and 2 a round: about 12 minutes.
 The full form is the design's: 64 x 128 x 128, channels 32-64-128-256, 80 epochs and 20 a round, 1,900 patients: for a GPU.
 """
 
