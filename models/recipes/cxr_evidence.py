@@ -169,6 +169,7 @@ def main() -> None:
     comparison = Comparison(bench, SEEDS[:1] if options.quick else SEEDS)
     facts = {**bench.facts, "draws": bench.draws, "seeds": comparison.seeds}
     evidence = known(options.work, facts) or {"facts": facts, "selection": comparison.all()}
+    evidence["selection"]["chosen"] = choose(evidence["selection"]["rows"], PLAIN)  # the rule as it stands, also of kept rows
     evidence["setting"] = bench.setting()
     print(json.dumps({key: evidence["selection"][key] for key in ("chosen", "together")}), flush=True)
     write(options, evidence)

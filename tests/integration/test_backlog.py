@@ -146,8 +146,8 @@ def test_a_preliminary_report_holds_nothing(tmp_path: Path) -> None:
     """Only F and C are a report."""
     node = InProcessNode(tmp_path, destination=OUTPUTS)
     report_comes(node, "P")
-    story = node.answer(chest())
-    assert node.sent() == ["diagnostic_report", "oru_message", "secondary_capture"]
+    story = node.answer(chest(image=ABNORMAL))
+    assert node.sent() == ["diagnostic_report", "key_objects", "oru_message", "secondary_capture"]
     with node.rooms.database.begin() as connection:
         assert list_studies(connection, discrepancies=True) == []
     assert story["result"]["status"] == "analysed"
