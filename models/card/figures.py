@@ -80,8 +80,8 @@ def policies(metrics: Mapping[str, Any], points: Mapping[str, Mapping[str, Any]]
     lines = [_policy(name, point, metrics.get("policies_on_test", {}).get(name)) for name, point in points.items()]
     note = (
         f"Counted in patients never used for fitting; a patient's score is {metrics.get('patient_score', HIGHEST)}. "
-        "Intervals: Wilson, 95 %; Clopper-Pearson stand in metrics.json. A quality flag, or a view that a "
-        "policy is not valid for, sends the result to a person."
+        "Intervals: Wilson, 95 %; Clopper-Pearson stand in metrics.json. A flagged image is never called "
+        "negative; one of a view that a policy is not valid for always goes to a person."
     )
     return ["## What is called at its thresholds", "\n".join(f"- {line}" for line in lines), note]
 
