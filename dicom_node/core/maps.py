@@ -115,10 +115,12 @@ class PackedSlices:
         slices, rows, columns = values.shape
         planes: dict[int, NDArray[np.uint8]] = {}
         for n, one in enumerate(values):
-            for value in np.flatnonzero(np.bincount(one.ravel(), minlength=1)[1:]) + 1:
-                if int(value) not in planes:
-                    planes[int(value)] = np.zeros((slices, rows, -(-columns // 8)), np.uint8)
-                planes[int(value)][n] = np.packbits(one == value, axis=1)
+            for value in range(1, int(one.max(initial=0)) + 1):
+                there = one == value
+                if there.any():
+                    if value not in planes:
+                        planes[value] = np.zeros((slices, rows, -(-columns // 8)), np.uint8)
+                    planes[value][n] = np.packbits(there, axis=1)
         if not planes:
             planes[LUNG] = np.zeros((slices, rows, -(-columns // 8)), np.uint8)
         return cls(planes, columns)

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from models.training import thumbnail
 from models.training.calibrate import sigmoid
-from models.training.data import as_json
+from models.training.json_text import as_json
 from models.training.kept_fits import Arrays, digest_of, kept
 from models.training.markdown import interval, number, p_text, table
-from models.training.slice_loop import FitSettings, fit, logits_of
-from models.training.slice_set import SliceSet
+from models.training.slices.loop import FitSettings, fit, logits_of
+from models.training.slices.slice_set import SliceSet
 from models.training.statistics import auc_by_patient, brier, delong_test
 from models.zoo.se_das_resnet50 import Attention, SeDasResNet50
 

@@ -1,13 +1,14 @@
 """Train SE-DAS ResNet-50 for PIMA or IPN: ``python -m models.recipes.ct_pima_ipn (--data DIR | --phantoms N) --out DIR``.
 
-``DIR`` is a site's own data (``training/slice_cohort.py`` says how it is indexed); ``--phantoms`` draws a cohort instead, which
+``DIR`` is a site's own data (``training/slices/cohort.py`` says how it is indexed); ``--phantoms`` draws a cohort instead, which
 proves the recipe and nothing about patients. Eight variants, cross-validation, held-out sites; every table goes to ``report.md``
 and ``metrics.json``. A run that was stopped goes on where it was.
 
 Full form (the paper's): width 64, 512 x 512 at 0.7 mm, up to 100 epochs, for a GPU; start from ImageNet with ``--weights``.
-``--quick``: width 8 and squares of 90 mm, and every table says so; about 14 CPU minutes. A small network that starts from nothing
-does not find so small a thing in a whole slice: it sees a square about the thickest dense piece of each marked slice, which
-the node finds (``prepare_ct``). Where the lesion's middle is told, as in drawn chests, it first learns from squares about that.
+``--quick``: width 8 and squares of 90 mm, and every table says so; twelve minutes on two cores, ``--within`` four more. A small
+network that starts from nothing does not find so small a thing in a whole slice: it sees a square about the thickest dense piece of
+each marked slice, which the node finds (``prepare_ct``). Where the lesion's middle is told, as in drawn chests, it first learns
+from squares about that.
 ``--bundle DIR`` writes the full variant as a bundle; ``--bundle-only`` trains nothing else.
 """
 
@@ -21,15 +22,26 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from models.training import slice_report as report
 from models.training.calibrate import fit_temperature
-from models.training.data import as_json
-from models.training.patient_report import plot_calibration
-from models.training.phantom_cohort import from_phantoms
-from models.training.slice_bundle import write_bundle
-from models.training.slice_cohort import Cohort, Square, from_index
-from models.training.slice_loop import FitSettings
-from models.training.slice_study import FULL, VARIANTS, Form, Trained, cross_validate, thumbnail_scores, train, without_each_site
+from models.training.json_text import as_json
+from models.training.slices import report
+from models.training.slices.bundle import write_bundle
+from models.training.slices.cohort import Cohort, Square, from_index
+from models.training.slices.loop import FitSettings
+from models.training.slices.patient_report import plot_calibration
+from models.training.slices.patient_tables import ablation
+from models.training.slices.phantom_cohort import from_phantoms
+from models.training.slices.study import (
+    FULL,
+    VARIANTS,
+    WITHIN,
+    Form,
+    Trained,
+    cross_validate,
+    thumbnail_scores,
+    train,
+    without_each_site,
+)
 
 WINDOW = {"window": {"level": -600, "width": 1500}, "outside": "floor", "slab_mm": 5.0}
 FULL_FORM = {**WINDOW, "pixel_mm": 0.7, "size": 512}
@@ -52,6 +64,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for results; finished trainings in it are not repeated")
     parser.add_argument("--bundle", type=Path, help="bundle folder to write")
     parser.add_argument("--bundle-only", action="store_true", help="train the full variant alone")
+    parser.add_argument("--within", action="store_true", help="also train other ways to join the two gates, and each gate alone")
     parser.add_argument("--page", type=Path, help="a second place for report.md")
     parser.add_argument("--weights", type=Path, help="ResNet-50 weights (safetensors) to start from, full form only")
     parser.add_argument("--threads", type=int, default=2)
@@ -76,7 +89,11 @@ def main(given: list[str] | None = None) -> None:
     pages = []
     if not options.bundle_only:
         found |= study(cohort, form, full, options)
-        pages += [report.ablation_section(found["variants"], form.words), report.generalisation_section(found, form.words)]
+        pages.append(report.ablation_section(found["variants"], form.words))
+        if options.within:
+            found["within"] = within(cohort, form, full, options)
+            pages.append(report.within_section(found["within"], form.words))
+        pages.append(report.generalisation_section(found, words_of(options, folds_settings(options, form).epochs)))
     found |= report.cohort_figures(cohort)
     pages = [title(options), report.cohort_section(found, found["counts"]), *pages]
     final, final_form = as_found(cohort, full, form, options)
@@ -86,7 +103,7 @@ def main(given: list[str] | None = None) -> None:
     plot_calibration(found["final"]["calibration"]["after"], "patients of the test part", options.out / "calibration.png")
     if options.bundle:
         bundle = write_bundle(cohort, final, final_form, found["final"], found, options)
-        pages.append(f"Bundle {bundle.label}, hash {bundle.sha256}.")
+        pages.append(f"The bundle {bundle.label} is the network of the last section.")
     (options.out / "metrics.json").write_text(as_json(found), encoding="utf-8")
     text = "\n\n".join(pages) + "\n"
     for path in (options.out / "report.md", options.page):
@@ -100,14 +117,27 @@ def form_of(options: argparse.Namespace) -> Form:
     """Return how large the study is."""
     weights = load_file(options.weights) if options.weights else None
     if not options.quick:
-        return Form("Width 64, 512 x 512 at 0.7 mm.", 64, None, None, FitSettings(threads=options.threads), weights)
+        settings = FitSettings(threads=options.threads)
+        return Form(words_of(options, settings.epochs), 64, None, None, settings, weights)
     if weights is not None:
         raise SystemExit("--weights are of the full width: not with --quick")
-    words = f"REDUCED: width 8 of 64, squares of 90 mm (64 x 64 at 1.4 mm), {QUICK.epochs} epochs."
+    learn = Square(SIDE, told=options.data is None)
+    return Form(words_of(options, QUICK.epochs), 8, learn, Square(SIDE, told=False), replace(QUICK, threads=options.threads))
+
+
+def words_of(options: argparse.Namespace, epochs: int) -> str:
+    """Return what a reader of a table must know of its trainings."""
+    if not options.quick:
+        return f"Width 64, 512 x 512 at 0.7 mm, at most {epochs} epochs."
+    words = f"REDUCED: width 8 of 64, squares of 90 mm (64 x 64 at 1.4 mm), {epochs} epochs."
     if not options.data:
         words += " Learnt from squares about the lesion, judged as the node cuts them. Drawn chests: no patient."
-    learn = Square(SIDE, told=options.data is None)
-    return Form(words, 8, learn, Square(SIDE, told=False), replace(QUICK, threads=options.threads))
+    return words
+
+
+def folds_settings(options: argparse.Namespace, form: Form) -> FitSettings:
+    """Return how the networks of folds and held-out sites are trained: in the reduced form there are many, so shorter."""
+    return replace(QUICK_FOLDS, threads=options.threads) if options.quick else form.settings
 
 
 def parts_of(cohort: Cohort) -> tuple[list[str], list[str], list[str]]:
@@ -126,7 +156,7 @@ def study(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace
     others = {name: variant for name, variant in VARIANTS.items() if name != FULL}
     trained = {name: train(cohort, v, parts_of(cohort), form, (fits, _file(name)), say) for name, v in others.items()}
     trained[FULL] = full
-    folds_form = replace(form, settings=replace(QUICK_FOLDS, threads=options.threads)) if options.quick else form
+    folds_form = replace(form, settings=folds_settings(options, form))
     crossed = cross_validate(cohort, VARIANTS[FULL], folds_form, fits, FOLDS, say)
     sites = without_each_site(cohort, VARIANTS[FULL], folds_form, fits, say)
     _, thumbs = thumbnail_scores(cohort, form, cohort.named("test"))
@@ -134,6 +164,15 @@ def study(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace
     found["variants"] = report.figures(cohort, trained, FULL, thumbs, temperature_of(cohort, full))
     found["seconds"] = {name: one.seconds for name, one in trained.items()}
     return found
+
+
+def within(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of what the paper leaves open, beside the full variant."""
+    keep = options.out / "fits"
+    trained = {name: train(cohort, v, parts_of(cohort), form, (keep, _file(name)), say) for name, v in WITHIN.items()}
+    test = cohort.named("test")
+    scores = {name: one.of_patients(test) for name, one in {FULL: full, **trained}.items()}
+    return ablation(cohort.labels_of(test), scores, FULL, report.THRESHOLD)
 
 
 def as_found(cohort: Cohort, full: Trained, form: Form, options: argparse.Namespace) -> tuple[Trained, Form]:
@@ -158,7 +197,7 @@ def temperature_of(cohort: Cohort, trained: Trained) -> float:
 def title(options: argparse.Namespace) -> str:
     """Return the head of the page."""
     command = "python -m models.recipes.ct_pima_ipn"
-    command += "".join(f" --{word.replace('_', '-')}" for word in ("quick", "bundle_only") if getattr(options, word))
+    command += "".join(f" --{word.replace('_', '-')}" for word in ("quick", "bundle_only", "within") if getattr(options, word))
     what = (
         "Drawn chests (`models/phantoms`): these figures prove that the recipe works, and nothing about patients."
         if options.data is None

@@ -1,8 +1,9 @@
 """Compare candidates and remedies for chest radiographs: ``python -m models.recipes.cxr_evidence --data DIR --work DIR``.
 
-First the selection by the rule of ``models.training.selection``, then, with ``--test``, every candidate and remedy once on the test
-part, within each source and leave-one-source-out, beside its thumbnail (``models.training.generalisation``). Every array is kept in
-``--work``: what was stopped goes on. ``--bundle`` puts the tables into a bundle's ``metrics.json``, ``--page`` writes a page.
+First the selection by the rule of ``models.training.cxr.selection``, then, with ``--test``, every candidate and remedy once on the
+test part, within each source and leave-one-source-out, beside its thumbnail (``models.training.cxr.generalisation``). Every array
+is kept in ``--work``: what was stopped goes on. ``--bundle`` puts the tables into a bundle's ``metrics.json``, ``--page`` writes a
+page.
 ``--quick`` does the same with a quarter of the images drawn, fewer copies and one seed.
 """
 
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from models.training.amend import add_figures
-from models.training.bench import Bench
-from models.training.classifiers import FROZEN, candidates, named
-from models.training.cxr_start import BASE, shipped_lungs, starting_weights
-from models.training.data import as_json
-from models.training.evidence_page import page
-from models.training.generalisation import FITS, Generalisation
-from models.training.remedies import AS_BEFORE, NONE, SWITCHES, Remedies
-from models.training.selection import Judged, choose
+from models.training.cxr.bench import Bench
+from models.training.cxr.classifiers import FROZEN, candidates, named
+from models.training.cxr.evidence_page import page
+from models.training.cxr.generalisation import FITS, Generalisation
+from models.training.cxr.remedies import AS_BEFORE, NONE, SWITCHES, Remedies
+from models.training.cxr.selection import Judged, choose
+from models.training.cxr.start import BASE, shipped_lungs, starting_weights
+from models.training.json_text import as_json
 from models.zoo.lite_cxr import BLOCKS, LiteCxr, LiteTail
 from models.zoo.policy_cxr import Cnn3
 

@@ -4,7 +4,7 @@ Hybrid explanation-guided learning (Shu et al., arXiv 2510.12704) on adults: cro
 (boxes; elsewhere, weakly, the lungs), attention of different findings drawn apart. Without a GPU the reduced-width twin is trained
 on maps of a frozen ImageNet stem; ``--full`` trains the published ViT-B/16 from the same network file, which wants a GPU.
 
-The rule by which a variant is shipped stands in ``models/training/hegl_study.choose`` and was written before the runs. It reads the
+The rule by which a variant is shipped stands in ``models/training/hegl/study.choose`` and was written before the runs. It reads the
 parts train and selection only; thresholds come from the calibration part, figures from the test part. What was trained is kept
 under ``--work``: a stopped run goes on where it was. ``--quick``, under 15 minutes on two cores, has one training a variant instead
 of folds, nothing is chosen, and the weights of the losses are the published ones.
@@ -27,16 +27,19 @@ from torch import nn
 
 from models.bundle import find_bundle, load_bundle
 from models.export import export_attention
-from models.training import chest_set, hegl_set, hegl_study, thumbnail
+from models.training import thumbnail
 from models.training.amend import add_figures
 from models.training.calibrate import fit_temperature, sigmoid
-from models.training.chest_set import ChestSet
+from models.training.cxr import chest_set
+from models.training.cxr.chest_set import ChestSet
 from models.training.data import counts, index_hash, licences, read_index, split_hash, thumbnails
 from models.training.evaluate import at_threshold, calibration_table, discrimination
-from models.training.hegl_manifest import manifest, tables
-from models.training.hegl_set import HeglSet
-from models.training.hegl_study import VARIANTS, Judged
-from models.training.hegl_train import LUNG_WEIGHT, Recipe, embed, say
+from models.training.hegl import study as hegl_study
+from models.training.hegl import training_set as hegl_set
+from models.training.hegl.manifest import manifest, tables
+from models.training.hegl.study import VARIANTS, Judged
+from models.training.hegl.train import LUNG_WEIGHT, Recipe, embed, say
+from models.training.hegl.training_set import HeglSet
 from models.training.loop import LoopSettings
 from models.training.operating import fit_points, one_per_patient
 from models.training.package import SOURCES, file_hash, finish, save_reference, save_weights, software

@@ -21,23 +21,24 @@ from torch import nn
 from models.bundle import load_bundle
 from models.export import export_classifier
 from models.session import Session
-from models.training import chest_set, speed, thumbnail
+from models.training import speed, thumbnail
 from models.training.amend import add_figures
 from models.training.calibrate import fit_temperature, sigmoid
-from models.training.chest_set import ChestSet
-from models.training.classifiers import FROZEN
-from models.training.cxr_start import BASE, shipped_lungs, starting_weights
-from models.training.cxr_train import Choice, History, fit, logits_of
+from models.training.cxr import chest_set
+from models.training.cxr.chest_set import ChestSet
+from models.training.cxr.classifiers import FROZEN
+from models.training.cxr.manifest import manifest
+from models.training.cxr.pasted import pasted_pairs
+from models.training.cxr.remedies import AS_BEFORE, Remedies
+from models.training.cxr.stability import CHANGES, changed, stability
+from models.training.cxr.start import BASE, shipped_lungs, starting_weights
+from models.training.cxr.three_classes import three_classes
+from models.training.cxr.train import Choice, History, fit, logits_of
 from models.training.data import Row, counts, index_hash, licences, prepare_all, read_index, split_hash, thumbnails
 from models.training.evaluate import assessable, at_threshold, calibration_table, discrimination
 from models.training.lungs import find_lungs
-from models.training.manifest import manifest
 from models.training.operating import fit_points, one_per_patient
 from models.training.package import SOURCES, file_hash, finish, save_reference, save_weights, software
-from models.training.pasted import pasted_pairs
-from models.training.remedies import AS_BEFORE, Remedies
-from models.training.stability import CHANGES, changed, stability
-from models.training.three_classes import three_classes
 
 VIEWS = ("PA",)
 #: What ``models.recipes.cxr_evidence`` chose, at the size, with the frozen blocks and about as many images drawn as there.

@@ -3,7 +3,7 @@
 Only images with a mask train the network (children of one source, adults of another; both sources weigh the same in every epoch).
 The parts ``train`` and ``selection`` train, and the children of ``calibration``; the adults of that part stay unseen, for
 thresholds are fitted on them. ``test`` is reported once, per source. With ``--start`` training goes on from the weights of a
-bundle; with ``--epochs 0`` besides, the weights stay and only the gate is fitted (``training/gates_fit.py``). About twenty minutes
+bundle; with ``--epochs 0`` besides, the weights stay and only the gate is fitted (``training/gates/fit.py``). About twenty minutes
 on a quiet core.
 """
 
@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from models.bundle import Bundle, load_bundle
 from models.export import export_segmenter
 from models.session import Session
-from models.training import gates_fit
-from models.training.augment import geometry, look
+from models.training.cxr.augment import geometry, look
 from models.training.data import (
     Row,
     adult,
@@ -40,6 +39,7 @@ from models.training.data import (
     to_network,
 )
 from models.training.evaluate import dice, overlap_by_source
+from models.training.gates import fit as gates_fit
 from models.training.loop import LoopSettings, train
 from models.training.lungs import kept
 from models.training.package import SOURCES, finish, save_reference, save_weights, software

@@ -22,9 +22,10 @@ from models.card import render
 from models.session import Session
 from models.training import thumbnail
 from models.training.calibrate import sigmoid
-from models.training.cxr_start import shipped_lungs
-from models.training.data import Row, adult, as_json, index_hash, plain, prepare_all, read_index, split_hash, thumbnails
+from models.training.cxr.start import shipped_lungs
+from models.training.data import Row, adult, index_hash, prepare_all, read_index, split_hash, thumbnails
 from models.training.evaluate import at_threshold
+from models.training.json_text import as_json, plain
 from models.training.lungs import find_lungs
 
 KEPT = ("model.onnx", "weights.safetensors", "reference.npz", "operating_points.yaml", "calibration.yaml")

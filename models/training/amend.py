@@ -9,7 +9,7 @@ from typing import Any
 
 from models.bundle import Bundle, load_bundle
 from models.card import rewrite
-from models.training.data import as_json
+from models.training.json_text import as_json
 
 
 def add_figures(folder: Path, figures: Mapping[str, Any]) -> Bundle:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,21 +166,3 @@ def licences(rows: Sequence[Row]) -> dict[str, list[str]]:
 def index_hash(data: Path) -> str:
     """Return the SHA-256 of ``index.csv``."""
     return hashlib.sha256((Path(data) / "index.csv").read_bytes()).hexdigest()
-
-
-def as_json(value: Any) -> str:
-    """Return stable JSON text: sorted keys, floats to six decimals (what differs below is not a result)."""
-    return json.dumps(plain(value), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """Return only JSON values, floats to six decimals; a float that is no number becomes None."""
-    if isinstance(value, float | np.floating):
-        return round(float(value), 6) if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value

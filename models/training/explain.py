@@ -24,7 +24,7 @@ from models.export import ATTENTION_OUTPUTS, OUTPUTS, ClassifierGraph
 from models.session import Session
 from models.training.amend import add_figures
 from models.training.data import Row, adult, index_hash, prepare_all, read_index
-from models.training.hegl_set import boxed_images
+from models.training.hegl.training_set import boxed_images
 from models.training.localisation import localisation_table
 from models.training.lungs import find_lungs
 from models.training.networks import network_of

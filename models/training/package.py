@@ -15,7 +15,7 @@ from torch import nn
 
 from models.bundle import MANIFEST, Bundle, load_bundle, write_manifest
 from models.card import render
-from models.training.data import as_json, plain
+from models.training.json_text import as_json, plain
 
 SOURCES: dict[str, dict[str, str]] = {
     "nih_cxr14": {

@@ -32,9 +32,10 @@ from sklearn.linear_model import LogisticRegression
 
 from dicom_node.learning.sampling import STRATEGIES, Pool, query
 from models.bundle import find_bundle
-from models.training.cxr_start import shipped_lungs
-from models.training.data import Row, as_json, read_index
+from models.training.cxr.start import shipped_lungs
+from models.training.data import Row, read_index
 from models.training.embeddings import embed
+from models.training.json_text import as_json
 from models.training.statistics import auc
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 Liu, Liu, Chen, Chang, Lee, Kuo: "Physician-Guided Attention Refinement in Chest Computed Tomography Classification under Label
 Ambiguity" name the parts (a 3D network on CT, clinical data, attention that physicians refine); sizes and formulas are ours::
 
-    B1..B4   [Conv3d 3x3x3 -> GroupNorm -> ReLU -> MaxPool 2], no pooling in B4; channels 32, 64, 128, 256
+    B1..B4   [Conv3d 3x3x3 -> ReLU -> MaxPool 2], no pooling in B4; channels 32, 64, 128, 256
     A        = sigmoid(conv 1x1x1 (F2))                            one map, after B2
     F2'      = F2 (1 + A)
     a        = mean over places of F4                              (N, 256)
@@ -14,7 +14,9 @@ The head is one linear layer over image and clinical data, so that the class map
 contributed, sum_m w_m z_m, are closed forms of the same forward pass (``NtmGraph``). At inference the network gives A itself:
 what people drew is a target of training only.
 
-GroupNorm, not BatchNorm: rounds of fine-tuning in small batches would move the statistics, and with them the operating point.
+Nothing is normalised. Statistics of a batch (BatchNorm) would move in rounds of fine-tuning, and with them the operating point;
+statistics of one scan (GroupNorm, InstanceNorm) divide by its spread, and how much a lung's density is spread is how much disease
+there is. Four convolutions that start as He et al. 2015 (arXiv 1502.01852) have it learn without.
 ``channels`` smaller than ``FULL`` give the reduced-width twin.
 """
 
@@ -29,7 +31,6 @@ from torch import Tensor, nn
 FULL = (32, 64, 128, 256)
 TWIN = (8, 16, 24, 32)
 CLINICAL = 11  # numbers of ``pipelines.blocks.clinical.encoded``
-GROUPS = 8  # channels a group; fewer where a block is narrower
 
 
 class Said(NamedTuple):
@@ -42,17 +43,18 @@ class Said(NamedTuple):
 
 
 class Block(nn.Module):
-    """Convolution, group normalisation, ReLU, and pooling where asked."""
+    """Convolution, ReLU, and pooling where asked."""
 
     def __init__(self, before: int, after: int, pool: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(before, after, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(max(1, after // GROUPS), after)
+        self.conv = nn.Conv3d(before, after, 3, padding=1)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
+        nn.init.zeros_(self.conv.bias)
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, before, d, h, w) -> (N, after, d, h, w), halved each way with pooling."""
-        x = F.relu(self.norm(self.conv(x)))
+        x = F.relu(self.conv(x))
         return F.max_pool3d(x, 2) if self.pool else x
 
 

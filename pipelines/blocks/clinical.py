@@ -3,24 +3,20 @@
     age / 80, sex (1 female), smear grade / 4, species one-hot (M. avium complex, M. abscessus, M. kansasii, other),
     and four indicators: 1 where age, sex, smear, species is missing. What is missing is 0.
 
-Age and sex stand in the header. Smear and species come from laboratory messages where the node hears them; laboratories name and
-word their results in their own ways, so what cannot be understood with certainty is missing, and the result says so.
+Age and sex stand in the header. Smear and species come from the laboratory (``laboratory.py``), which words its results in its own
+ways: what cannot be understood with certainty is missing, and the result says so.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from dicom_node.core.age import age_years, parse_date
-from dicom_node.core.study import HeaderFacts, LabValue
+from dicom_node.core.age import age_years
+from dicom_node.core.study import HeaderFacts
 
 NUMBERS = 11
 SPECIES = ("avium_complex", "abscessus", "kansasii", "other")
@@ -54,20 +50,6 @@ class Clinical:
         return tuple(part for part, there in zip(PARTS, known, strict=True) if not there)
 
 
-class LabCodes(BaseModel):
-    """Which laboratory results say what, as the laboratory's messages code them (OBX-3)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    smear: tuple[str, ...] = Field(
-        default=("11545-1^LN",), description="Codes of an acid-fast smear, as code^scheme. Default: LOINC 11545-1."
-    )
-    species: tuple[str, ...] = Field(
-        default=("543-9^LN",), description="Codes of the mycobacterium that a culture identified. Default: LOINC 543-9."
-    )
-    most_days: float = Field(default=365, gt=0, description="Results further from the study than this, in days, do not count.")
-
-
 def encoded(clinical: Clinical) -> NDArray[np.float32]:
     """Return float32 (11,), as above."""
     numbers = np.zeros(NUMBERS, np.float32)
@@ -87,21 +69,6 @@ def from_header(facts: HeaderFacts) -> Clinical:
     """Return age and sex; sex ``O`` is unknown to a network that learned from two."""
     years = age_years(facts.birth_date.reveal(), facts.patient_age, facts.study_date)
     return Clinical(years, facts.patient_sex if facts.patient_sex in ("F", "M") else "")
-
-
-def with_labs(clinical: Clinical, labs: Sequence[LabValue], study_date: str, codes: LabCodes) -> Clinical:
-    """Return what the laboratory knows beside it: of each test the latest result near the study that can be understood.
-
-    ``labs``: oldest first. ``study_date``: DA; of an unknown date no result is near.
-    """
-    day = parse_date(study_date)
-    if day is None:
-        return clinical
-    noon = dt.datetime.combine(day, dt.time(12), dt.UTC).timestamp()
-    near = [lab for lab in labs if lab.observed_utc is not None and abs(lab.observed_utc - noon) <= codes.most_days * 86_400]
-    grades = (smear_grade(lab.value) for lab in near if lab.code in codes.smear)
-    species = (species_of(lab.value) for lab in near if lab.code in codes.species)
-    return replace(clinical, smear_grade=_last(g for g in grades if g is not None), species=_last(s for s in species if s) or "")
 
 
 def smear_grade(text: str) -> int | None:
@@ -126,8 +93,3 @@ def species_of(text: str) -> str:
     if len(found) > 1:
         return ""
     return found[0] if found else "other" if _OTHER_SPECIES.search(text) else ""
-
-
-def _last(values: Iterable[Any]) -> Any:
-    kept = list(values)
-    return kept[-1] if kept else None

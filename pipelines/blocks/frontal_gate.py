@@ -5,7 +5,7 @@ the coarse greys of the picture, compared with the average chest as it stands an
 over five kinds of picture. A lying chest, a negative and a lateral view are told apart, so that the refusal can say what is wrong.
 
 ``gate.npz`` holds the numbers, ``gate.yaml`` their names, the thresholds and what they were chosen on;
-``models/training/gates_fit.py`` makes both.
+``models/training/gates/fit.py`` makes both.
 """
 
 from __future__ import annotations

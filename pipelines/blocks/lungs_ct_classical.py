@@ -218,7 +218,8 @@ def _full(sides: Mask, shape: tuple[int, ...], step: int) -> Mask:
             if not low.any() and not high.any():
                 continue
             mixed = low * np.float32(1 - (at - below)) + high * np.float32(at - below)
-            out[k][cv2.resize(mixed, (columns, rows), interpolation=cv2.INTER_LINEAR) >= 0.5] = side
+            inside = cv2.resize(mixed, (columns, rows), interpolation=cv2.INTER_LINEAR) >= 0.5
+            np.maximum(out[k], inside * np.uint8(side), out=out[k])
     return out
 
 

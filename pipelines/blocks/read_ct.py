@@ -116,8 +116,8 @@ def flags_of(opened: Opened, selection: Selection, settings: CtSettings, more: I
 def lung_volume(volume: Volume, lungs: CtLungs) -> LungVolume:
     """Return right and left lung on the grids of the images; interpolated slices have no image, so they are left out."""
     real = [(n, ref) for n, ref in enumerate(volume.slices) if ref is not None]
-    value = np.array([0, RIGHT_LUNG, LEFT_LUNG], np.uint8)
-    planes: list[NDArray[np.uint8]] = [volume.source_plane(n, value[lungs.sides[n]]) for n, _ in real]
+    assert (RIGHT_LUNG, LEFT_LUNG) == (2, 3), "one more than the sides, which are 1 and 2"
+    planes: list[NDArray[np.uint8]] = [volume.source_plane(n, side + (side > 0)) for n, _ in real for side in (lungs.sides[n],)]
     slices = tuple((ref.sop_instance_uid, ref.frame) for _, ref in real)
     return LungVolume(slices, PackedSlices.of(np.stack(planes)), str(lungs.record["method"]), None)
 

@@ -17,8 +17,10 @@ from dicom_node.core.findings import NotRead
 from dicom_node.core.run import Selection
 from dicom_node.core.study import HeaderFacts, Instance, Mark, Study
 from dicom_node.imaging.slice_header import CT_CLASSES, MULTI_FRAME_CT
+from dicom_node.imaging.stack import normal_of
 from dicom_node.imaging.volume import MAX_VOXELS
 from pipelines.blocks.ct_stack import CtStack, groups_of, is_axial, stack_facts
+from pipelines.blocks.marked_places import Planes, covered_by, other_scan, slice_header
 from pipelines.blocks.quality import Gate, Outcome, age_gate, body_part_gate
 
 _LOCALIZER = re.compile(r"scout|topogram|surview|scanogra|locali[sz]er|\bpilot\b", re.IGNORECASE)
@@ -69,7 +71,8 @@ class SeriesLimits(BaseModel):
 def select_series(study: Study, limits: SeriesLimits | None = None, marks: Sequence[Mark] = ()) -> Selection:
     """Return the slices to read, feet to head, all of one series; and for every other image the reason why not.
 
-    ``marks``: slices that a person marked. Of several series that can be read, the one that holds most of them is.
+    ``marks``: slices that a person marked. Of several series that can be read, the one that shows most of them is: itself marked,
+    or by position (``marked_places``). Where several do, one with a lung kernel comes first, then the one that was marked itself.
     """
     limits = limits or SeriesLimits()
     instances = sorted((i for i in study.instances if not i.facts.made_by_this_node), key=lambda i: i.sop_instance_uid)
@@ -100,8 +103,9 @@ def select_series(study: Study, limits: SeriesLimits | None = None, marks: Seque
                 stacks.append(stack)
 
     if stacks:
-        marked = {uid for uid, _ in marks}
-        best, *others = sorted(stacks, key=lambda stack: (-_marks_in(stack, marked), _rank(stack, limits)))
+        named = {uid for uid, _ in marks}
+        marked = [i for i in instances if i.sop_instance_uid in named]
+        best, *others = sorted(stacks, key=lambda stack: (_marks_in(stack, marked, limits), _rank(stack, limits)))
         age = age_gate(best.facts, youngest=limits.min_age_years, accept_unknown=limits.accept_age_unknown)
         for other in others:
             leave(other.instances, "other_series", other.words)
@@ -214,9 +218,24 @@ def _rank(stack: CtStack, limits: SeriesLimits) -> tuple[float, float, tuple[int
     return -points, -min(35, round(stack.coverage_mm / 10)), newest, stack.instances[0].sop_instance_uid
 
 
-def _marks_in(stack: CtStack, marked: set[str]) -> int:
-    """Return how many of the marked images a stack holds; a multi-frame object counts as one."""
-    return sum(one.sop_instance_uid in marked for one in stack.instances)
+def _marks_in(stack: CtStack, marked: Sequence[Instance], limits: SeriesLimits) -> tuple[int, bool, int]:
+    """Return what to sort by, the best first: marked images that a stack shows, a lung kernel, marked images of its own.
+
+    A multi-frame object counts as one, and only where it is marked itself: where its frames lie is not in the facts.
+    """
+    if not marked:
+        return 0, False, 0
+    uids = {one.sop_instance_uid for one in stack.instances}
+    others = [one for one in marked if one.sop_instance_uid not in uids]
+    own = shown = len(marked) - len(others)
+    if others and stack.instances[0].sop_class_uid not in MULTI_FRAME_CT:
+        normal = normal_of(stack.facts.image_orientation)
+        along = tuple(float(normal @ one.facts.image_position_mm) for one in stack.instances)
+        planes = Planes(normal.tolist(), along, stack.spacing_mm, limits.most_thickness_mm)
+        single = (one for one in others if one.sop_class_uid not in MULTI_FRAME_CT)
+        same_scan = (one for one in single if not other_scan(one, stack.instances))
+        shown += sum(bool(covered_by(slice_header(one, None), planes)[0]) for one in same_scan)
+    return -shown, shown > 0 and stack.lung_kernel is not True, -own
 
 
 def _series(instance: Instance) -> str:

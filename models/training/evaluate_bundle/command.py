@@ -15,10 +15,10 @@ from dicom_node.plugins import known_kinds, load_kind
 from models.bundle import Bundle, load_bundle
 from models.session import gpu_present
 from models.training import thumbnail
-from models.training.data import as_json
 from models.training.evaluate_bundle import figures, index, overlays, plots, report
 from models.training.evaluate_bundle.index import IndexUnusable
 from models.training.evaluate_bundle.reading import OPENED, Read, Reader, read_all
+from models.training.json_text import as_json
 
 AT_ONCE_ON_GPU = 16
 

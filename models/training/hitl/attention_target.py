@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 STEP, LEAST, MOST = 0.5, 0.25, 2.0
@@ -34,6 +36,12 @@ class Region:
 def start(lungs: NDArray[np.generic]) -> Floats:
     """Return a^0: the lungs, as far as they fill each cell (0..1)."""
     return np.asarray(lungs, np.float32)
+
+
+def share_of_cells(mask: NDArray[np.bool_], cells: Sequence[int]) -> NDArray[np.float16]:
+    """Return the share of each cell that the mask (slices, rows, columns) fills, float16 of the shape ``cells``."""
+    whole = torch.from_numpy(mask.astype(np.float32))[None, None]
+    return np.asarray(F.adaptive_avg_pool3d(whole, tuple(cells))[0, 0].numpy(), np.float16)
 
 
 def mean_answer(answers: Sequence[int]) -> float:

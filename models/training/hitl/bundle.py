@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from models.bundle import Bundle
 from models.export import export_volume
 from models.session import Session
 from models.training.evaluate import predictive_values
-from models.training.hitl.losses import ATTENTION_WEIGHT, MAP_WEIGHT
+from models.training.hitl.bundle_texts import ALWAYS, ASSUMED, FINDING, Source, outputs
 from models.training.hitl.training import Volumes
 from models.training.package import finish, save_reference, save_weights, software
 from models.training.policy import Infeasible, lowered, threshold, threshold_high
@@ -22,48 +23,22 @@ from models.training.statistics import share
 from models.zoo.ntm_cnn3d import FULL, NtmCnn3d
 
 VERSION = "0.1.0"
-FINDING = "ntm_disease"
 DELTA = 0.05
 Floats = NDArray[np.float64]
 
-OUTPUTS = [
-    {
-        "key": FINDING,
-        "code": ["NTM-DISEASE", "99PACSAI", "Disease by nontuberculous mycobacteria"],
-        "activation": "sigmoid",
-        "assessed": True,
-        "note": "Likelihood of disease, not of infection; learned from drawn chests only.",
-    }
-]
-ASSUMED = [
-    "network sizes, GroupNorm, attention after the second block", "the attention target's formula and its bounds",
-    "that a drawn region takes the place of the map only where it lies", "the form of both attention losses",
-    f"lambda_att {ATTENTION_WEIGHT}", f"mu {MAP_WEIGHT}, on likely cases with an answer alone", "earlier folds stay in the lesson",
-    "division of consensus cases 60/15/25 by keyed hash", "learning rates, epochs, augmentation", "encoding of the clinical data",
-    "a scanty smear counts as grade 1", "preprocessing: window -1000 to 400 HU, lungs with a margin of 10 mm, floor outside them",
-    "clinical data withheld at random in training",
-]  # fmt: skip
-LIMITS = [
-    "It has never seen a patient: every chest, every clinical value and every reader was drawn by a computer.",
-    "Drawn disease is tree-in-bud, widened bronchi and cavities of simple shape; real disease is not.",
-    "It was not compared with other diseases that look alike: tuberculosis, aspiration, other bronchiolitis.",
-    "Where smear and species are unknown it goes on without them; such a result is flagged and never called negative.",
-    "Its map has a few cells across a lung: it names a region, not a lesion.",
-]
 
-
-def operating_points(labels: NDArray[np.int64], p: Floats, names: Sequence[str], date: str) -> dict[str, Any]:
+def operating_points(labels: NDArray[np.int64], p: Floats, names: Sequence[str], date: str, source: Source) -> dict[str, Any]:
     """Return ``operating_points.yaml``: sensitivity 0.90 and 0.97 with 95 % confidence on patients that nothing else used."""
     cohort = hashlib.sha256("\n".join(sorted(f"{n} {y}" for n, y in zip(names, labels, strict=True))).encode()).hexdigest()
     shared = {
-        "finding": FINDING, "views": ["axial"], "population": "drawn chests: no patients", "cohort_sha256": cohort, "date": date,
-        "valid": "this bundle only; it promises nothing about patients",
+        "finding": FINDING, "views": ["axial"], "population": source.population, "cohort_sha256": cohort, "date": date,
+        "valid": f"this bundle only; it promises {source.proves}",
     }  # fmt: skip
-    points = {name: _point(labels, p, alpha) for name, alpha in (("screening", 0.90), ("rule_out", 0.97))}
+    points = {name: _point(labels, p, alpha, source) for name, alpha in (("screening", 0.90), ("rule_out", 0.97))}
     return {"policies": {name: {**point, **shared} for name, point in points.items()}}
 
 
-def _point(labels: NDArray[np.int64], p: Floats, alpha: float) -> dict[str, Any]:
+def _point(labels: NDArray[np.int64], p: Floats, alpha: float, source: Source) -> dict[str, Any]:
     ill, well = p[labels == 1], p[labels == 0]
     point: dict[str, Any] = {"kind": "sensitivity", "alpha": alpha, "delta": DELTA, "n": len(ill)}
     try:
@@ -81,7 +56,7 @@ def _point(labels: NDArray[np.int64], p: Floats, alpha: float) -> dict[str, Any]
         "tau_high": None if high is None else lowered(high),
         "tau_low_meaning": "the lowest score of any ill one of the sample; no guarantee of its own",
         "tau_high_meaning": "precision >= 0.80 (Clopper-Pearson lower bound) at the sample's half of ill ones",
-        "guarantee": f"sensitivity >= {alpha:.2f} with 95 % confidence on drawn chests, n={len(ill)}; nothing about patients",
+        "guarantee": f"sensitivity >= {alpha:.2f} with 95 % confidence on {source.whom}, n={len(ill)}; {source.proves}",
         "at_prevalence": predictive_values(float((ill >= tau).mean()), float((well < tau).mean())),
     }
 
@@ -103,6 +78,7 @@ def on_test(points: Mapping[str, Any], cohorts: Mapping[str, tuple[NDArray[np.in
 def write(
     folder: Path, net: NtmCnn3d, channels: tuple[int, int, int, int], preprocessing: Mapping[str, Any], learned: Volumes,
     temperature: float, points: Mapping[str, Any], metrics: Mapping[str, Any], worth: str, recipe: Mapping[str, Any],
+    source: Source,
 ) -> Bundle:  # fmt: skip
     """Write every file of the bundle.
 
@@ -117,12 +93,12 @@ def write(
     depth, height, width = (int(n) for n in preprocessing["size"])
     manifest = {
         "name": "ct_ntm",
-        "version": VERSION,
+        "version": version_of(folder),
         "task": "How likely is disease by nontuberculous mycobacteria, on one chest CT of an adult with clinical data.",
-        "intended_use": "Trying out the way from PACS to PACS with chest CT, and the rounds with physicians. Research use only.",
+        "intended_use": source.intended_use,
         "worth": worth,
         "evidence": "demo",
-        "synthetic": True,
+        "synthetic": source.synthetic,
         "twin": channels != FULL,
         "needs": [],
         "inputs": {
@@ -133,7 +109,7 @@ def write(
             "clinical": {"shape": ["n", 11], "dtype": "float32", "unit": "see pipelines/blocks/clinical.py"},
         },
         "preprocessing": dict(preprocessing),
-        "outputs": OUTPUTS,
+        "outputs": outputs(source),
         "saliency": "cam",
         "saliency_outputs": {"Grad-CAM": "cam", "Grad-CAM++": "campp", "of": "logit", "values": "raw, not negative"},
         "parity_tolerance": 1e-4,
@@ -141,18 +117,13 @@ def write(
             "name": "ntm_cnn3d", "file": "models/zoo/ntm_cnn3d.py", "channels": list(channels),
             "parameters": sum(p.numel() for p in net.parameters()),
         },
-        "limits": LIMITS,
+        "limits": [*source.limits, *ALWAYS],
         "assumed": ASSUMED,
     }  # fmt: skip
     provenance = {
         "recipe": recipe["command"], "date": recipe["date"], "seed": recipe["seed"], "epochs": recipe["epochs"], "parity": parity,
-        "sources": {
-            "phantoms": {
-                "title": "chests drawn by models/phantoms, readers drawn by models/training/hitl/readers.py",
-                "licence": "Apache-2.0 (this project)", "cite": "no patients",
-            }
-        },
-        "split_sha256": recipe["split_sha256"], "parent": None, "feedback": "simulated readers", "approved_by": None,
+        "sources": source.named,
+        "split_sha256": recipe["split_sha256"], "parent": None, "feedback": source.feedback, "approved_by": None,
         "software": software(),
     }  # fmt: skip
     calibration = {
@@ -160,6 +131,11 @@ def write(
         "fitted_on": "consensus cases of the validation part",
     }  # fmt: skip
     return finish(folder, manifest, metrics, provenance, points, calibration)
+
+
+def version_of(folder: Path) -> str:
+    """Return the version that the folder is named by, as bundles lie (``name/version``); else the first."""
+    return folder.name if re.fullmatch(r"\d+\.\d+\.\d+", folder.name) else VERSION
 
 
 def _reference(folder: Path, learned: Volumes) -> dict[str, NDArray[np.float64]]:

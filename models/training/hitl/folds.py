@@ -41,15 +41,16 @@ def divide(cases: Sequence[Case], rounds: int) -> Folds:
     parts: dict[str, list[str]] = {name: [] for name in PARTS}
     for case in cases:
         if case.patient not in unclear:
-            bucket = _number(case.patient) % 100
+            bucket = keyed_number(case.patient) % 100
             parts[next(name for name, buckets in PARTS.items() if bucket in buckets)].append(case.name)
     if len(unclear) <= rounds:
         raise ValueError(f"readers differ on {len(unclear)} patients: too few for {rounds + 1} folds")
-    order = {patient: n for n, patient in enumerate(sorted(unclear, key=lambda p: (_number(p), p)))}
+    order = {patient: n for n, patient in enumerate(sorted(unclear, key=lambda p: (keyed_number(p), p)))}
     low = [tuple(c.name for c in cases if order.get(c.patient, -1) % (rounds + 1) == fold and c.patient in order)
            for fold in range(rounds + 1)]  # fmt: skip
     return Folds(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), tuple(low))
 
 
-def _number(patient: str) -> int:
+def keyed_number(patient: str) -> int:
+    """Return a number that is the same for a patient for ever, and tells nothing about them."""
     return int.from_bytes(hmac.new(_KEY, patient.encode(), hashlib.sha256).digest()[:8])

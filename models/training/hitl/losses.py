@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.training.hegl_losses import human_alignment
+from models.training.hegl.losses import human_alignment
 from models.zoo.ntm_cnn3d import NtmCnn3d
 
 ATTENTION_WEIGHT = 0.3  # lambda_att

@@ -38,7 +38,10 @@ class DrawnRegion:
 
 @dataclass(frozen=True)
 class ExportedCase:
-    """One finding of one result. ``first``, ``again``: score by reader. ``answers``: +1, -1, 0 to the map, by reader."""
+    """One finding of one result. ``first``, ``again``: score by reader. ``answers``: +1, -1, 0 to the map, by reader.
+
+    ``bundles``: hash of the model whose answer the readers saw.
+    """
 
     result: str
     patient: str
@@ -52,6 +55,7 @@ class ExportedCase:
     again: Mapping[str, float]
     answers: Mapping[str, int]
     regions: tuple[DrawnRegion, ...]
+    bundles: tuple[str, ...] = ()
 
     def first_reads(self) -> Case:
         """Return the case as the protocol takes it: first looks, readers in order of their names."""
@@ -131,7 +135,7 @@ def _case(line: Mapping[str, Any], regions: Sequence[DrawnRegion]) -> ExportedCa
             (first if blinded else again)[reader] = float(read["value"])
     return ExportedCase(
         line["result"], line["patient"], line["split"], tuple(line["images"]), line["finding"], line["label"], line["status"],
-        line["ai"]["probability"], first, again, answers, tuple(regions),
+        line["ai"]["probability"], first, again, answers, tuple(regions), tuple(line.get("bundles", ())),
     )  # fmt: skip
 
 

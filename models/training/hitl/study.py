@@ -18,7 +18,7 @@ from models.training import thumbnail
 from models.training.calibrate import sigmoid
 from models.training.hitl.protocol import ARMS, FIRST, HITL
 from models.training.hitl.training import Volumes
-from models.training.patient_tables import measures
+from models.training.slices.patient_tables import measures
 from models.training.statistics import auc as auc_of
 from models.training.statistics import delong_test, difference_by_patient, mean_by_patient
 
@@ -29,12 +29,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tested:
-    """One cohort. ``probabilities``, ``maps`` (n, d, h, w): by arm. ``lesions``: (n, d, h, w), the share of each cell."""
+    """One cohort. ``probabilities``, ``maps`` (n, d, h, w): by arm. ``lesions``: (n, d, h, w), shares of cells, where known."""
 
     labels: NDArray[np.int64]
     probabilities: Mapping[str, Floats]
     maps: Mapping[str, NDArray[np.float32]]
-    lesions: NDArray[np.float32]
+    lesions: NDArray[np.float32] | None = None
 
 
 def discrimination(cohorts: Mapping[str, Tested], resamples: int = 10_000) -> list[dict[str, Any]]:
@@ -75,9 +75,12 @@ def energy_in_lesion(cohorts: Mapping[str, Tested], resamples: int = 10_000) -> 
     """
     rows = []
     for name, tested in cohorts.items():
-        ill = (tested.labels == 1) & (tested.lesions.sum((1, 2, 3)) > 0)
-        inside = {arm: _inside(maps[ill], tested.lesions[ill]) for arm, maps in tested.maps.items()}
-        who, even = np.arange(int(ill.sum())), float(tested.lesions[ill].mean((1, 2, 3)).mean())
+        lesions = tested.lesions
+        if lesions is None:
+            continue
+        ill = (tested.labels == 1) & (lesions.sum((1, 2, 3)) > 0)
+        inside = {arm: _inside(maps[ill], lesions[ill]) for arm, maps in tested.maps.items()}
+        who, even = np.arange(int(ill.sum())), float(lesions[ill].mean((1, 2, 3)).mean())
         for arm, shares in inside.items():
             row: dict[str, Any] = {"cohort": name, "arm": arm, "n": int(ill.sum()), "even": even}
             row["share"] = list(mean_by_patient(shares, who, resamples))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from models.training.calibrate import sigmoid
 from models.training.hitl.losses import ATTENTION_WEIGHT, MAP_WEIGHT, total_loss
-from models.training.slice_set import flipped_and_turned
+from models.training.slices.slice_set import flipped_and_turned
 from models.training.statistics import auc, log_loss
 from models.zoo.ntm_cnn3d import NtmCnn3d
 

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from models.training import chest_views, selection
-from models.training.bench import Bench
-from models.training.chest_set import ChestSet
-from models.training.classifiers import FROZEN, Hog, Lite, gradients
-from models.training.cxr_start import shipped_lungs
+from models.training.cxr import selection
+from models.training.cxr import views as chest_views
+from models.training.cxr.bench import Bench
+from models.training.cxr.chest_set import ChestSet
+from models.training.cxr.classifiers import FROZEN, Hog, Lite, gradients
+from models.training.cxr.evidence_page import page
+from models.training.cxr.fine_tune import Loss, Sample, mix_style
+from models.training.cxr.generalisation import FITS, Generalisation
+from models.training.cxr.remedies import AS_BEFORE, NONE, SWITCHES
+from models.training.cxr.selection import Judged, choose, fold_of
+from models.training.cxr.stability import CHANGES
+from models.training.cxr.start import shipped_lungs
+from models.training.cxr.three_classes import three_classes
 from models.training.data import Row
-from models.training.evidence_page import page
-from models.training.fine_tune import Loss, Sample, mix_style
-from models.training.generalisation import FITS, Generalisation
-from models.training.remedies import AS_BEFORE, NONE, SWITCHES
-from models.training.selection import Judged, choose, fold_of
-from models.training.stability import CHANGES
-from models.training.three_classes import three_classes
 from models.zoo.lite_cxr import LiteCxr, LiteTail
 from tests.factories.bundles import write_research_set
 

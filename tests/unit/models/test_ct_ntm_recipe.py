@@ -12,6 +12,8 @@ from models.bundle import load_bundle
 from models.recipes import ct_ntm
 from models.training.hitl import phantom_cohort, training
 from models.training.hitl.phantom_cohort import COHORT, FIRST_SEED, draw
+from models.training.hitl.protocol import ARMS, HITL
+from models.training.hitl.study import CLINICAL_ONLY, PICTURE_ONLY
 from models.training.hitl.training import FitSettings
 
 TINY = ct_ntm.Form(
@@ -41,12 +43,12 @@ def test_every_table_is_there_with_every_arm_beside_its_baselines(folder: Path) 
     assert all(section in page for section in SECTIONS)
     assert "nothing about patients or physicians" in page
     found = json.loads((folder / "metrics.json").read_text())
-    arms = [*ct_ntm.ARMS, ct_ntm.CLINICAL_ONLY, ct_ntm.PICTURE_ONLY]
+    arms = [*ARMS, CLINICAL_ONLY, PICTURE_ONLY]
     places = [ct_ntm.INTERNAL, ct_ntm.FRESH, ct_ntm.EXTERNAL]
     assert [(row["cohort"], row["arm"]) for row in found["discrimination"]] == [(place, arm) for place in places for arm in arms]
     assert all(len(row["auc"]) == 3 and len(row["sensitivity"]["wilson"]) == 3 for row in found["discrimination"])
     readers = found["readers"]
-    assert set(readers) == {ct_ntm.HITL, "re-read without the model"}
+    assert set(readers) == {HITL, "re-read without the model"}
     again = sum(n for part, n, _ in found["cohort"]["parts"] if part.startswith("readers differ") and not part.endswith("0"))
     assert {told["consensus"]["n"] for told in readers.values()} == {again}
     assert sum(found["cohort"][kind] for kind in ("consensus", "low")) == TINY.read

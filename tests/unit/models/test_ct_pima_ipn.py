@@ -20,13 +20,14 @@ from models.bundle import load_bundle
 from models.phantoms.ct import thorax
 from models.phantoms.ct_dicom import as_series
 from models.recipes import ct_pima_ipn as recipe
-from models.training import slice_bundle, slice_study
-from models.training import slice_report as report
-from models.training.phantom_cohort import FIRST_SEED, FIRST_TEST_SEED, draw, from_phantoms
-from models.training.slice_bundle import operating_points
-from models.training.slice_cohort import Cohort, Square, cut, from_index, part_of, size_group
-from models.training.slice_loop import FitSettings
-from models.training.slice_study import Trained, folds_of, without_each_site
+from models.training.slices import bundle as slice_bundle
+from models.training.slices import report
+from models.training.slices import study as slice_study
+from models.training.slices.bundle import operating_points
+from models.training.slices.cohort import Cohort, Square, cut, from_index, part_of, size_group
+from models.training.slices.loop import FitSettings
+from models.training.slices.phantom_cohort import FIRST_SEED, FIRST_TEST_SEED, draw, from_phantoms
+from models.training.slices.study import Trained, folds_of, without_each_site
 from models.zoo.se_das_resnet50 import SeDasResNet50
 from pipelines.blocks.prepare_ct import prepare_slice, thickest_piece
 
@@ -236,12 +237,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(recipe, "SIDE", 32)
         patch.setattr(recipe, "FOLDS", 3)
         patch.setattr(recipe, "VARIANTS", {name: slice_study.VARIANTS[name] for name in ("baseline", slice_study.FULL)})
+        patch.setattr(recipe, "WITHIN", {"joined by the maximum": slice_study.WITHIN["joined by the maximum"]})
         patch.setattr(slice_bundle, "export_classifier", stand_in_graph)
         patch.setattr(report, "figures", functools.partial(report.figures, resamples=100))
         given = ["--quick", "--phantoms", "30", "--test-phantoms", "12", "--threads", "1", "--out", str(out)]
         recipe.main([*given, "--bundle-only"])
         kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
-        recipe.main([*given, "--bundle", str(out / "bundle"), "--page", str(out / "page.md")])
+        recipe.main([*given, "--within", "--bundle", str(out / "bundle"), "--page", str(out / "page.md")])
         assert len(kept) >= 4  # two stages of the full variant, two of drawn chests
         assert kept == {path: path.stat().st_mtime_ns for path in kept}  # what was finished is not done again
     return out
@@ -252,7 +254,8 @@ def test_the_page_has_every_table_and_says_what_was_reduced(done: Path) -> None:
     assert page == (done / "page.md").read_text()
     for words in (
         "DeLong P", "P (Holm)", "Clopper-Pearson", "| patient | PIMA |", "| slice | PIMA |", "subgroup", "Brier", "Mann-Whitney",
-        "Cross-validation", "Each site by the network of the others", "16 x 16", "REDUCED: width 8", "nothing about patients",
+        "Cross-validation", "Each site by the network of the others", "16 x 16", "REDUCED: width 8", "joined by the maximum",
+        "nothing about patients",
     ):  # fmt: skip
         assert words in page, words
     assert (done / "calibration.png").stat().st_size > 1000

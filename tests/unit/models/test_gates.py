@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.training import gates, gates_fit, gates_pictures, out_of_distribution
 from models.training.data import read_index
-from models.training.gates_fit import Seen
+from models.training.gates import fit as gates_fit
+from models.training.gates import out_of_distribution
+from models.training.gates import pictures as gates_pictures
+from models.training.gates import real_files as gates
+from models.training.gates.fit import Seen
 from pipelines.blocks.frontal_gate import FRONTAL, KINDS, OTHER, ROTATED, load_gate
 from pipelines.blocks.lungs import LungFacts, Lungs
 from tests.factories.bundles import write_research_set

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models.training.hegl_losses import (
+from models.training.hegl.losses import (
     Agree,
     Anneal,
     Losses,

@@ -11,10 +11,22 @@ import torch
 from models.export import export_attention
 from models.session import Session
 from models.training.data import Row
-from models.training.hegl_losses import Static
-from models.training.hegl_set import CHANGED, CLASSES, PASTED, PLAIN, Batch, Boxed, HeglSet, batches, fold_of, label_row, targets
-from models.training.hegl_study import halved
-from models.training.hegl_train import LUNG_WEIGHT, Objective, Recipe, fit, overlap_prior, positive_weights, say
+from models.training.hegl.losses import Static
+from models.training.hegl.study import halved
+from models.training.hegl.train import LUNG_WEIGHT, Objective, Recipe, fit, overlap_prior, positive_weights, say
+from models.training.hegl.training_set import (
+    CHANGED,
+    CLASSES,
+    PASTED,
+    PLAIN,
+    Batch,
+    Boxed,
+    HeglSet,
+    batches,
+    fold_of,
+    label_row,
+    targets,
+)
 from models.training.loop import LoopSettings
 from models.zoo.hegl_cnn import HeglCnn
 from models.zoo.hegl_vit import FULL, HeglVit, LiteStem, Said

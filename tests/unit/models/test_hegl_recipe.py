@@ -13,10 +13,11 @@ import torch
 
 from models.bundle import load_bundle
 from models.recipes import cxr_hegl
-from models.training import hegl_set, hegl_study
-from models.training.chest_set import ChestSet
+from models.training.cxr.chest_set import ChestSet
 from models.training.data import read_index
-from models.training.hegl_page import page
+from models.training.hegl import study as hegl_study
+from models.training.hegl import training_set as hegl_set
+from models.training.hegl.page import page
 from models.zoo.hegl_vit import HeglVit
 from tests.factories.bundles import write_research_set
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.training.hegl_losses import human_alignment
+from models.training.hegl.losses import human_alignment
 from models.training.hitl.attention_target import Region, mean_answer, start, updated
 from models.training.hitl.cases import Case, is_consensus, on_the_scale, soft_label
 from models.training.hitl.folds import Folds, divide

@@ -12,11 +12,13 @@ import pytest
 
 from models.bundle import load_bundle
 from models.recipes import cxr_tb, lungs_cxr
-from models.training import chest_set, gates_fit, thumbnail
-from models.training.cxr_start import BASE
+from models.training import thumbnail
+from models.training.cxr import chest_set
+from models.training.cxr.stability import CHANGES
+from models.training.cxr.start import BASE
 from models.training.data import Row, part_of, read_index
+from models.training.gates import fit as gates_fit
 from models.training.loop import LoopSettings
-from models.training.stability import CHANGES
 from pipelines.blocks.frontal_gate import load_gate
 from tests.factories.bundles import write_research_set
 

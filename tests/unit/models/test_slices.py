@@ -12,10 +12,10 @@ from torch import nn
 
 from models.recipes.ct_luna import ROWS_A_SCAN, SCANS_A_RANGE, part_of, seeded, verdict
 from models.training.kept_fits import digest_of, kept
-from models.training.patient_report import ablation_text, calibration_text, cohort_text, confusion_text, subgroups_text
-from models.training.patient_tables import Patients, ablation, calibration, cohort_table, confusion, subgroups
-from models.training.slice_loop import FitSettings, fit, logits_of
-from models.training.slice_set import SliceSet, batches, flipped_and_turned, moments, weighted_loss
+from models.training.slices.loop import FitSettings, fit, logits_of
+from models.training.slices.patient_report import ablation_text, calibration_text, cohort_text, confusion_text, subgroups_text
+from models.training.slices.patient_tables import Patients, ablation, calibration, cohort_table, confusion, subgroups
+from models.training.slices.slice_set import SliceSet, batches, flipped_and_turned, moments, weighted_loss
 
 SIDE = 8
 

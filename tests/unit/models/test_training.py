@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from models.training import thumbnail
+from models.training.cxr.stability import CHANGES, changed, stability
 from models.training.loop import LoopSettings, train
-from models.training.stability import CHANGES, changed, stability
 
 
 def _trained(epochs: list[int], checkpoint: Path | None = None, stop_after: int | None = None) -> nn.Module:

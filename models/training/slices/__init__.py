@@ -1,0 +1,1 @@
+"""Making ``ct_pima_ipn``: patients whose nodule shows on marked CT slices, variants, tables, its bundle."""
