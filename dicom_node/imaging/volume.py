@@ -91,7 +91,7 @@ def hounsfield_volume(instances: Sequence[Instance]) -> Volume:
     if stack.count * rows * columns > MAX_VOXELS:
         raise MatrixSize(f"The series has {stack.count} slices of {shape[0]} x {shape[1]}: too many to be read at once.")
 
-    hu = np.full((stack.count, rows, columns), LOWEST, np.float32)
+    hu = np.empty((stack.count, rows, columns), np.float32)  # every place is written: read, or interpolated
     facts = _fill(hu, located, stack, shifts, shape, reversed_axes)
     _interpolate(hu, stack.missing)
     looks = refuse_unless_hounsfield(hu)
@@ -169,8 +169,7 @@ def _fill(
 ) -> dict[str, Any]:
     """Decode every slice to its place; return what was met on the way."""
     plane = np.empty(shape, np.float32)
-    turned = plane[::-1] if reversed_axes[0] else plane
-    turned = turned[:, ::-1] if reversed_axes[1] else turned
+    at_once = hu.shape[1:] == shape  # no slice is shifted: each is decoded where it belongs
     taken: set[int] = set()
     broken: list[PixelDataError] = []
     dropped = lossy = 0
@@ -188,7 +187,8 @@ def _fill(
         for n in range(number, last):
             header, place = located[n].header, stack.places[n]
             try:
-                facts = hounsfield(next(images), header.slope or 0.0, header.intercept or 0.0, plane)
+                into = _turned(hu[place], reversed_axes) if at_once and place not in taken else plane
+                facts = hounsfield(next(images), header.slope or 0.0, header.intercept or 0.0, into)
             except PixelDataError as error:
                 broken += [error] * (last - n if frames else 1)
                 break
@@ -197,11 +197,12 @@ def _fill(
             syntaxes.add(facts["transfer_syntax"])
             decoders.add(facts["decoder"])
             if place not in taken:
-                _place(hu[place], turned, shifts[n])
+                if not at_once:
+                    _place(hu[place], _turned(plane, reversed_axes), shifts[n])
                 taken.add(place)
                 continue
-            there = np.full(hu.shape[1:], LOWEST, np.float32)
-            _place(there, turned, shifts[n])
+            there = np.empty(hu.shape[1:], np.float32)
+            _place(there, _turned(plane, reversed_axes), shifts[n])
             if not np.array_equal(there, hu[place]):
                 raise DuplicateSlices(f"Unlike images lie at one position, {stack.along_mm[n]:.1f} mm.")
             dropped += 1
@@ -215,6 +216,12 @@ def _fill(
         "transfer_syntaxes": sorted(syntaxes),
         "decoders": sorted(decoders),
     }
+
+
+def _turned(plane: NDArray[np.float32], reversed_axes: tuple[bool, bool]) -> NDArray[np.float32]:
+    """Return a view of the plane with the axes reversed that run the other way in the volume."""
+    plane = plane[::-1] if reversed_axes[0] else plane
+    return plane[:, ::-1] if reversed_axes[1] else plane
 
 
 def _place(target: NDArray[np.float32], plane: NDArray[np.float32], shift: NDArray[np.float64]) -> None:

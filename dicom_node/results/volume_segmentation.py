@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import SegmentationStorage
@@ -21,6 +22,7 @@ from dicom_node.core.study import Instance
 from dicom_node.imaging.located_slices import located_slices
 from dicom_node.imaging.slice_header import MULTI_FRAME_CT
 from dicom_node.results.context import ResultContext
+from dicom_node.results.frame_groups import FrameGroup, add_encoded, per_frame_groups
 from dicom_node.results.header import coded, stamp
 from dicom_node.results.segmentation import SegmentLabel, segment_description
 
@@ -133,19 +135,21 @@ def build_volume_segmentation(
     made.SegmentationType, made.SegmentsOverlap = "BINARY", "YES" if overlap else "NO"
     made.SegmentSequence = Items([segment_description(context, n, one) for n, one in enumerate(segments, start=1)])
     made.NumberOfFrames = len(kept)
-    _place(made, kept)
+    groups = _place(made, kept)
     _refer(made, kept)
     made.add_new("PixelData", "OB", bits.whole())
     stamp(made, context, role, description)
+    add_encoded(made, groups)
     return made
 
 
-def _place(made: Dataset, kept: Sequence[tuple[int, Plane]]) -> None:
-    """Write the functional groups: what all frames share, then segment, position and source of each (PS3.3 C.7.6.16)."""
+def _place(made: Dataset, kept: Sequence[tuple[int, Plane]]) -> RawDataElement:
+    """Write what all frames share (PS3.3 C.7.6.16) and the dimensions; return segment, position and source of each."""
     first = kept[0][1]
     orientation, measures = Dataset(), Dataset()
     orientation.ImageOrientationPatient = [format_number_as_ds(v) for v in first.orientation]
-    positions = sorted({plane.along_mm for _, plane in kept})
+    along = {id(plane): plane.along_mm for _, plane in kept}
+    positions = sorted(set(along.values()))
     gaps = np.diff(positions)
     thickness = first.thickness_mm or (float(np.median(gaps)) if len(gaps) else 1.0)
     measures.SliceThickness = format_number_as_ds(thickness)
@@ -153,39 +157,27 @@ def _place(made: Dataset, kept: Sequence[tuple[int, Plane]]) -> None:
     shared = Dataset()
     shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Items([orientation]), Items([measures])
     made.SharedFunctionalGroupsSequence = Items([shared])
-    order = {along: n for n, along in enumerate(positions, start=1)}
-    purpose, derived = Items([coded(_SOURCE_PURPOSE)]), Items([coded(_SEGMENTATION)])  # the same in every frame: made once
-    groups = []
-    for segment, plane in kept:
-        group, content, position, named = Dataset(), Dataset(), Dataset(), Dataset()
-        content.DimensionIndexValues = [segment, order[plane.along_mm]]
-        position.ImagePositionPatient = [format_number_as_ds(v) for v in plane.position_mm]
-        named.ReferencedSegmentNumber = segment
-        group.FrameContentSequence, group.PlanePositionSequence = Items([content]), Items([position])
-        group.SegmentIdentificationSequence = Items([named])
-        group.DerivationImageSequence = Items([_derivation(plane, purpose, derived)])
-        groups.append(group)
-    made.PerFrameFunctionalGroupsSequence = Items(groups)
     made.DimensionOrganizationSequence = Items([Dataset()])
     made.DimensionIndexSequence = Items([_index(0x0062000B, 0x0062000A, "Segment"), _index(0x00200032, 0x00209113, "Position")])
+    order = {where: n for n, where in enumerate(positions, start=1)}
+    groups = (
+        FrameGroup(
+            segment,
+            order[along[id(plane)]],
+            [format_number_as_ds(v) for v in plane.position_mm],
+            plane.instance.sop_class_uid,
+            plane.instance.sop_instance_uid,
+            plane.frame,
+        )
+        for segment, plane in kept
+    )
+    return per_frame_groups(groups, coded(_SOURCE_PURPOSE), coded(_SEGMENTATION))
 
 
 def _index(pointer: int, group: int, label: str) -> Dataset:
     item = Dataset()
     item.DimensionIndexPointer, item.FunctionalGroupPointer, item.DimensionDescriptionLabel = pointer, group, label
     return item
-
-
-def _derivation(plane: Plane, purpose: Items, derived: Items) -> Dataset:
-    source, derivation = Dataset(), Dataset()
-    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = plane.instance.sop_class_uid, plane.instance.sop_instance_uid
-    if plane.frame is not None:
-        source.ReferencedFrameNumber = plane.frame
-    source.PurposeOfReferenceCodeSequence = purpose
-    source.SpatialLocationsPreserved = "YES"
-    derivation.SourceImageSequence = Items([source])
-    derivation.DerivationCodeSequence = derived
-    return derivation
 
 
 def _refer(made: Dataset, kept: Sequence[tuple[int, Plane]]) -> None:
