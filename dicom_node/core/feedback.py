@@ -44,7 +44,7 @@ class Channel(enum.StrEnum):
 
 
 class Context(enum.StrEnum):
-    """Under which circumstances the reader looked (ML.md 4.1)."""
+    """Under which circumstances the reader looked."""
 
     BLINDED_FIRST_READ = "blinded_first_read"  # before the AI's result was shown
     AFTER_AI = "after_ai"

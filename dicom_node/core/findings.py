@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.core.bundle_ref import BundleRef
 from dicom_node.core.codes import Code
 from dicom_node.core.maps import LungMask, LungVolume, PackedSlices, Picture, SaliencyMap, Spread
 
@@ -43,7 +44,7 @@ class Decision(enum.StrEnum):
 
 
 class Zone(enum.StrEnum):
-    """Where the whole result lies (ML.md 3)."""
+    """Where the whole result lies."""
 
     SUSPECTED = "suspected"  # at or above the upper threshold
     GRAY = "gray"  # between, or flagged, or without a guarantee: a person must look
@@ -68,23 +69,6 @@ class Finding:
         """The lower and upper threshold; ``None`` where the policy has no zone between them."""
         low, high = self.threshold_low, self.threshold_high
         return (low, high) if low is not None and high is not None and low < high else None
-
-
-@dataclass(frozen=True)
-class BundleRef:
-    """Which model gave the answer."""
-
-    name: str
-    version: str
-    sha256: str  # bundle hash
-    evidence: str  # demo | internal | external
-    synthetic: bool = False
-    twin: bool = False
-
-    @property
-    def label(self) -> str:
-        """``name@version``."""
-        return f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.core.bundle_ref import BundleRef
 from dicom_node.core.codes import Code
-
-if TYPE_CHECKING:
-    from dicom_node.core.findings import BundleRef
 
 
 @dataclass(frozen=True)

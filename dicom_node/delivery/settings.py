@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Refusals(enum.StrEnum):
-    """Which coded refusals a destination gets (CLINIC.md 1)."""
+    """Which coded refusals a destination gets."""
 
     NONE = "none"  # nothing
     SR = "sr"  # as structured report or message, never as an image
