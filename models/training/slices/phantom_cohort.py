@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,35 +88,62 @@ def _drawn(seeds: Sequence[int], preprocessing: Mapping[str, Any]) -> Arrays:
     }
 
 
+class Who(NamedTuple):
+    """Who a seed is, and how the chest was scanned. ``noise_hu``: of pixels and slabs that are means of finer ones."""
+
+    kind: str
+    site: str
+    period: str
+    hard: str
+    noise_hu: float
+    start_mm: float
+
+    @property
+    def clarity(self) -> float:
+        """How far the two kinds differ."""
+        return 0.6 if self.hard == "yes" else 1.0
+
+    @property
+    def kernel(self) -> str:
+        """Site B's is sharper."""
+        return "sharp" if self.site == "B" else "soft"
+
+
+def who(seed: int) -> Who:
+    """Return the patient of this seed."""
+    rng = stream(seed, "ct cohort")
+    kind, site = (PIMA, IPN)[int(rng.random() < 0.5)], "AB"[int(rng.random() < 0.5)]
+    late, hard = bool(rng.random() < 0.5), bool(rng.random() < 0.1)
+    noise = float(rng.uniform(5, 9) if late else rng.uniform(9, 14)) * (0.5 if site == "B" else 1.0)
+    return Who(kind, site, "later" if late else "earlier", "yes" if hard else "no", noise, float(rng.uniform(-60, 60)))
+
+
 def draw(
     seed: int, pixel_mm: float, size: int
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.uint8], list[int], tuple[int, int]]:
     """Return who the patient is, HU and lungs (slices, size, size), the marked slices, row and column of the lesion's middle."""
-    rng = stream(seed, "ct cohort")
-    kind, site = (PIMA, IPN)[int(rng.random() < 0.5)], "AB"[int(rng.random() < 0.5)]
-    late, hard = bool(rng.random() < 0.5), bool(rng.random() < 0.1)
-    noise = float(rng.uniform(5, 9) if late else rng.uniform(9, 14))  # of pixels and slabs that are means of finer ones
+    about = who(seed)
     phantom = thorax(
         seed,
         slices=SLICES,
         size=size,
         spacing_mm=(SLICE_MM, pixel_mm, pixel_mm),
-        start_mm=float(rng.uniform(-60, 60)),
-        nodules=(kind,),
-        clarity=0.6 if hard else 1.0,
-        kernel="sharp" if site == "B" else "soft",
-        noise_hu=noise * (0.5 if site == "B" else 1.0),
+        start_mm=about.start_mm,
+        nodules=(about.kind,),
+        clarity=about.clarity,
+        kernel=about.kernel,
+        noise_hu=about.noise_hu,
     )
     lesion = phantom.nodules[0]
     areas = lesion.mask.sum((1, 2), dtype=np.int64)
     largest = [int(n) + lesion.box[0].start for n in np.argsort(-areas, kind="stable")[:MARKED] if areas[n]]
-    about = {
+    told = {
         "seed": seed,
-        "label": int(kind == PIMA),
+        "label": int(about.kind == PIMA),
         "diameter_mm": lesion.diameter_mm,
-        "site": site,
-        "period": "later" if late else "earlier",
-        "hard": "yes" if hard else "no",
+        "site": about.site,
+        "period": about.period,
+        "hard": about.hard,
     }
     row, column = (round(mm / pixel_mm + (size - 1) / 2) for mm in lesion.center[1:])
-    return about, phantom.hu, phantom.lungs, sorted(largest), (row, column)
+    return told, phantom.hu, phantom.lungs, sorted(largest), (row, column)
