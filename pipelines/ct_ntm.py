@@ -8,27 +8,29 @@ Every refusal is coded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from dicom_node.core import codes
 from dicom_node.core.findings import Findings, Flag, Measurement
+from dicom_node.core.laboratory import LabInput
 from dicom_node.core.maps import SaliencyMap
 from dicom_node.core.run import Selection
-from dicom_node.core.study import Study
-from models.bundle import load_bundle
-from pipelines.blocks import read_ct, select_ct
+from dicom_node.core.study import HeaderFacts, LabValue, Study
+from pipelines.blocks import laboratory, read_ct, select_ct
 from pipelines.blocks.classify import Classified, classify, session_for
-from pipelines.blocks.clinical import Clinical, LabCodes, encoded, from_header, with_labs
-from pipelines.blocks.decide import decide
+from pipelines.blocks.clinical import PARTS, Clinical, encoded, from_header
 from pipelines.blocks.key_slices import key_slices
+from pipelines.blocks.laboratory import LabCodes
 from pipelines.blocks.prepare_ct import PreparedVolume, prepare_volume
 from pipelines.blocks.read_ct import CtSettings, Opened
-from pipelines.blocks.saliency import place
+from pipelines.blocks.run_ct import CtRun, begin
 
 NEEDS = ("ct_ntm",)
 NAME = "ct_ntm"
@@ -45,6 +47,11 @@ class Settings(CtSettings):
 def select_images(study: Study, settings: Settings) -> Selection:
     """Say by header alone which series would be read, and why the others are not."""
     return select_ct.select_series(study, settings.limits)
+
+
+def lab_inputs(facts: HeaderFacts, labs: Sequence[LabValue], settings: Settings) -> tuple[LabInput, ...]:
+    """Say what of a laboratory's results is taken, and which of it nothing need be waited for any more."""
+    return laboratory.inputs(labs, facts.study_date, settings.labs)
 
 
 def warm(bundles: Mapping[str, Path], settings: Settings) -> tuple[str, ...]:
@@ -66,69 +73,62 @@ def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy:
     models.bundle.BundleError
         A bundle is damaged or has no such policy. A refusal is returned, never raised.
     """
-    bundle = load_bundle(bundles[NAME])
-    point = bundle.operating_point(policy)
-    base = Findings(NAME, not_read=selection.not_read, bundles=(read_ct.bundle_ref(bundle),))
-    opened = read_ct.open_series(base, bundle, selection, settings)
-    if isinstance(opened, Findings):
-        return opened
-    volume, lungs, trail = opened.volume, opened.lungs, opened.trail
+    begun = begin(NAME, selection, bundles, policy, settings)
+    if isinstance(begun, Findings):
+        return begun
+    bundle, opened, key = begun.bundle, begun.opened, begun.key
+    volume, lungs = opened.volume, opened.lungs
     prepared = prepare_volume(volume.hu, volume.spacing_mm, lungs.sides, bundle.config["preprocessing"])
-    clinical = known_of(study, selection, settings)
+    clinical, origins = known_of(study, selection, settings)
     session = session_for(bundle.model, bundle.sha256, settings.threads, settings.device)
     said = classify(prepared, bundle, session, {"clinical": encoded(clinical)[None]})
 
-    key = str(point.get("finding", bundle.config["outputs"][0]["key"]))
     shown = _key_slices(said, key, prepared, opened)
-    maps = tuple(one for index in shown for one in _maps(said, key, prepared, opened, index))
-    more = _missing(clinical)
-    more += [Flag("shortcut_suspect", read_ct.FLAG_TEXTS["shortcut_suspect"])] if _at_border(maps, settings.border_share) else []
+    maps = tuple(one for index in shown for one in _maps(begun, said, prepared, index))
+    more = _missing(clinical, study, settings)
     if said.distance is not None and said.distance > 1:
         more.append(Flag("out_of_distribution", "The scan is unlike those the model was made with."))
-    flags = read_ct.flags_of(opened, selection, settings, more)
-    decided = decide(
-        said.probabilities,
-        bundle.config["outputs"],
-        point,
-        policy=policy,
-        policy_sha256=read_ct.policy_sha256(policy, point),
-        view="axial",
-        flags=flags,
-    )
+    answer = begun.answer(said.probabilities, shown, maps, more, (SHOWN_LOW, SHOWN_WIDTH))
     temperature = float(said.record["temperature"][key])
     contribution = round(said.numbers["clinical_contribution"] / temperature, 4)
-    trail |= {"preprocessing": prepared.record, "clinical": {"missing": list(clinical.missing())}, "classifier": said.record}
-    pictures = tuple(read_ct.picture(volume, index, SHOWN_LOW, SHOWN_WIDTH) for index in shown)
+    told = {"missing": list(clinical.missing()), "known": origins}
+    trail = opened.trail | {"preprocessing": prepared.record, "clinical": told, "classifier": said.record}
     return replace(
-        base,
-        read=read_ct.key_first([p.sop_instance_uid for p in pictures], selection),
-        findings=decided.findings,
-        zone=decided.zone,
-        headline=decided.headline,
-        policy=decided.policy,
-        flags=flags,
-        maps=maps,
+        answer,
         provenance=trail,
         measurements=(Measurement("clinical_contribution", codes.CLINICAL_CONTRIBUTION, contribution, codes.UNITY),),
-        lung_volume=read_ct.lung_volume(volume, lungs),
-        pictures=pictures,
         embedding=tuple(round(float(v), 4) for v in said.embedding),
     )
 
 
-def known_of(study: Study, selection: Selection, settings: Settings) -> Clinical:
-    """Return what header and laboratory know of the patient."""
+def known_of(study: Study, selection: Selection, settings: Settings) -> tuple[Clinical, dict[str, dict[str, Any]]]:
+    """Return what header, laboratory and form know of the patient; and of each known part who said it, and when it was observed."""
     facts = selection.read[0].facts
-    return with_labs(from_header(facts), study.labs, facts.study_date, settings.labs)
+    labs = laboratory.taken(study.labs, facts.study_date, settings.labs)
+    clinical = laboratory.with_labs(from_header(facts), labs)
+    in_header = {"age": "birth_date", "sex": "patient_sex"}
+    origins: dict[str, dict[str, Any]] = {}
+    for part in PARTS:
+        if part in labs:
+            origins[part] = {"source": labs[part].source, "observed": _moment(labs[part].observed_utc)}
+        elif part not in clinical.missing():
+            origins[part] = {"source": "hl7" if in_header[part] in study.told else "header", "observed": ""}
+    return clinical, origins
 
 
-def _missing(clinical: Clinical) -> list[Flag]:
+def _moment(utc: float | None) -> str:
+    return "" if utc is None else dt.datetime.fromtimestamp(utc, dt.UTC).isoformat(timespec="seconds")
+
+
+def _missing(clinical: Clinical, study: Study, settings: Settings) -> list[Flag]:
     gone = clinical.missing()
-    return [Flag("clinical_missing", f"Clinical data missing: {', '.join(gone)}; the model went on without.")] if gone else []
-
-
-def _at_border(maps: tuple[SaliencyMap, ...], most: float) -> bool:
-    return any((one.border_share or 0.0) > most for one in maps)
+    if not gone:
+        return []
+    asked = laboratory.said_unknown(study.labs, settings.labs)
+    late = f" (did not come within {study.waited_minutes:g} minutes)" if study.waited_minutes else ""
+    notes = {part: " (a person says: not known)" if part in asked else late for part in laboratory.NAMES}
+    said = ", ".join(part + notes.get(part, "") for part in gone)
+    return [Flag("clinical_missing", f"Clinical data missing: {said}; the model went on without.")]
 
 
 def _key_slices(said: Classified, key: str, prepared: PreparedVolume, opened: Opened) -> tuple[int, ...]:
@@ -141,11 +141,7 @@ def _key_slices(said: Classified, key: str, prepared: PreparedVolume, opened: Op
     return key_slices(energy, real, MAPS_OF, layer) or key_slices(lung, real, 1)
 
 
-def _maps(said: Classified, key: str, prepared: PreparedVolume, opened: Opened, index: int) -> tuple[SaliencyMap, ...]:
-    """Place the maps of one slice on its image's own grid."""
-    ref = opened.volume.slices[index]
-    assert ref is not None, "key slices are images"
-    raw = {name: prepared.plane_at(by_class[key], index) for name, by_class in said.maps.items()}
-    mask = (opened.lungs.sides[index] > 0).astype(np.uint8)
-    placed = place(key, raw, prepared.flat(), ref.sop_instance_uid, mask)
-    return tuple(replace(m, frame=ref.frame, placed=opened.volume.source_plane(index, m.values).copy()) for m in placed)
+def _maps(begun: CtRun, said: Classified, prepared: PreparedVolume, index: int) -> tuple[SaliencyMap, ...]:
+    """Return the maps of one slice on its image's own grid."""
+    raw = {name: prepared.plane_at(by_class[begun.key], index) for name, by_class in said.maps.items()}
+    return begun.maps(index, raw, prepared.flat())

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 REPORT_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "report")
 RUN_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "run")
 OBSERVATION_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "observation")
+#: A RiskAssessment has the number of the Observation that it stands on, in a system of its own.
+RISK_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "risk-assessment")
 DIGEST_SYSTEM = "urn:oid:" + derived_uid("fhir-system", "content-digest")
 
 #: Code systems of FHIR by DICOM's Coding Scheme Designator.

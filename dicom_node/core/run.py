@@ -16,7 +16,7 @@ from dicom_node.version import VERSION
 
 
 class Release(enum.StrEnum):
-    """When the results of a rule leave the node (CLINIC.md 2)."""
+    """When the results of a rule leave the node."""
 
     SILENT = "silent"  # analysed, kept, shown on the node only
     AFTER_ANSWER = "after_answer"  # sent once a person has answered on the node
@@ -24,7 +24,7 @@ class Release(enum.StrEnum):
 
 
 class AfterReport(enum.StrEnum):
-    """What becomes of a result when the radiologist's final report is known (CLINIC.md 1)."""
+    """What becomes of a result when the radiologist's final report is known."""
 
     HOLD = "hold"  # nothing is sent; it stands on the list of discrepancies
     QUIET = "quiet"  # stored in the archive, without message and without flag
@@ -74,8 +74,10 @@ class Selection:
         """What was chosen and why, how many slices a person marked, and what was left, equal reasons counted; else nothing."""
         if not self.why:
             return ()
-        marks = len(self.marked)
-        slices = f"A person marked {marks} {'slice' if marks == 1 else 'slices'}." if marks else "Nobody marked a slice."
+        marks, read = len(self.marked), {one.sop_instance_uid for one in self.read}
+        slices = f"A person marked {marks} {'slice' if marks == 1 else 'slices'}" if marks else "Nobody marked a slice"
+        elsewhere = sum(uid not in read for uid, _ in self.marked)
+        slices += f" ({elsewhere} in other series)." if elsewhere else "."
         left = Counter(sentence(one.reason, one.detail) for one in self.not_read)
         not_read = (f"Not read: {words}" + (f" ({count} images)" if count > 1 else "") for words, count in left.items())
         return (f"read {self.why} {slices}", *not_read)

@@ -7,9 +7,21 @@ its tag tells (``core/fhir_names.py``), somebody else changed it: it is treated 
 from __future__ import annotations
 
 import copy
+import urllib.parse
 from collections.abc import Mapping, Sequence
 
-from dicom_node.core.fhir_names import DIGEST_SYSTEM, RUN_SYSTEM, Json, content_digest, digests, written_by_us
+from dicom_node.core.codes import LIKELIHOODS_OF_DISEASE
+from dicom_node.core.fhir_names import (
+    CODE_SYSTEMS,
+    DIGEST_SYSTEM,
+    OBSERVATION_SYSTEM,
+    RISK_SYSTEM,
+    RUN_SYSTEM,
+    Json,
+    content_digest,
+    digests,
+    written_by_us,
+)
 
 __all__ = [
     "DIGEST_SYSTEM",
@@ -20,6 +32,7 @@ __all__ = [
     "dropped_results",
     "fitted",
     "not_written",
+    "risks_on",
     "searches",
     "withdrawn",
     "written_by_us",
@@ -55,13 +68,22 @@ def dropped_results(bundle: Json, held: Mapping[int, list[Json]]) -> list[str]:
     return sorted(reference for reference in listed - kept if reference.startswith("Observation/"))
 
 
-def _withdrawal(observation: Json) -> Json:
-    """Return the entry that withdraws an Observation of an earlier run: its value would stand beside a result that has none."""
-    made = copy.deepcopy(observation)
+def risks_on(observation: Json) -> list[str]:
+    """Return the searches for RiskAssessments that stand on an Observation of ours; none where it is no likelihood of disease."""
+    said = {(one.get("system"), one.get("code")) for one in observation.get("code", {}).get("coding", ())}
+    if said.isdisjoint((CODE_SYSTEMS[code.scheme], code.value) for code in LIKELIHOODS_OF_DISEASE):
+        return []
+    numbers = [one["value"] for one in observation.get("identifier", ()) if one.get("system") == OBSERVATION_SYSTEM]
+    return [f"RiskAssessment?identifier={urllib.parse.quote(f'{RISK_SYSTEM}|{number}', safe=':/')}" for number in numbers]
+
+
+def _withdrawal(dropped: Json) -> Json:
+    """Return the entry that withdraws what an earlier run had found: its value would stand beside a result that has none."""
+    made = copy.deepcopy(dropped)
     made["status"] = "entered-in-error"
-    made.setdefault("note", []).append({"text": "Withdrawn: the newest result of this study does not hold this observation."})
+    made.setdefault("note", []).append({"text": "Withdrawn: the newest result of this study does not hold it any more."})
     _tag(made)
-    return {"resource": made, "request": _update_of(observation)}
+    return {"resource": made, "request": _update_of(dropped)}
 
 
 def _tag(resource: Json) -> str:
@@ -84,7 +106,8 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]
     held
         By position of the entry, what its search found on the server.
     dropped
-        Observations that ``dropped_results`` named: withdrawn where we wrote them last, left alone where somebody else did.
+        Observations that ``dropped_results`` named, and what ``risks_on`` found on them: withdrawn where we wrote them last, left
+        alone where somebody else did.
 
     Returns
     -------
@@ -115,7 +138,7 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]
         same = same and content_digest(there) == digest
         resource["id"] = there["id"]
         entry["request"] = _update_of(there)
-    made["entry"] += [_withdrawal(observation) for observation in dropped if written_by_us(observation)]
+    made["entry"] += [_withdrawal(one) for one in dropped if written_by_us(one)]
     return None if same else made
 
 
@@ -132,7 +155,7 @@ def withdrawn(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Js
     kept = [(position, entry) for position, entry in enumerate(bundle["entry"]) if position in there or position not in held]
     made = copy.deepcopy({**bundle, "entry": [entry for _, entry in kept]})
     for entry in made["entry"]:
-        for name in ("result", "hasMember"):
+        for name in ("result", "hasMember", "basis"):
             if name in entry["resource"]:
                 entry["resource"][name] = [r for r in entry["resource"][name] if r["reference"] not in absent]
                 if not entry["resource"][name]:

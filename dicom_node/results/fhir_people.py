@@ -111,7 +111,7 @@ def imaging_study(context: ResultContext, facts: HeaderFacts, subject: Json) -> 
     """
     read = {one.sop_instance_uid for one in context.findings.slices}
     series = []
-    for group in context.study.series:
+    for group in sorted(context.study.series, key=lambda one: one.series_instance_uid):  # not in the order of arrival
         item: Json = {"uid": group.series_instance_uid}
         number = group.instances[0].facts.series_number
         if number.isdigit():
@@ -122,7 +122,7 @@ def imaging_study(context: ResultContext, facts: HeaderFacts, subject: Json) -> 
         if named:
             item["instance"] = [
                 {"uid": i.sop_instance_uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{i.sop_class_uid}"}}
-                for i in named
+                for i in sorted(named, key=lambda one: one.sop_instance_uid)
             ]
         series.append(item)
     made: Json = {

@@ -19,7 +19,7 @@ from dicom_node.results.message_facts import (
     certain,
     deciding_bundle,
     decision_code,
-    lasting,
+    observation_number,
     own_number,
     refusal_code,
     refusal_text,
@@ -44,7 +44,7 @@ def _observation(context: ResultContext, key: str, links: Json) -> Json:
             # stable over runs: a new run is a new version of the same Observation
             {
                 "system": OBSERVATION_SYSTEM,
-                "value": derived_uid("observation", *lasting(context), key),
+                "value": observation_number(context, key),
             },
             {"system": RUN_SYSTEM, "value": context.run.run_key},
         ],

@@ -149,7 +149,8 @@ def stamp(dataset: Dataset, context: ResultContext, role: str, description: str)
         The output's kind with its variant and ordinal: SOP Instance and Series UID derive from it, objects of several ordinals
         are of one series.
     description
-        Series Description; ``AI <what> (RUO)``.
+        Series Description; ``AI <what> (RUO)``. Of a model that learned from artificial images it becomes ``AI <what>, SYNTHETIC
+        (RUO)``: a list of series is what every viewer shows, whatever it makes of the object.
     """
     with pydicom.config.disable_value_validation():
         _copy_identity(dataset, context)
@@ -224,7 +225,7 @@ def _set_series(dataset: Dataset, context: ResultContext, role: str, description
     dataset.SOPInstanceUID = context.uid("instance", role)
     dataset.SeriesInstanceUID = context.uid("series", plain_role(role))
     dataset.SeriesNumber = context.settings.series_number_base + SERIES_OFFSET[kind_of(role)]
-    dataset.SeriesDescription = description
+    dataset.SeriesDescription = description.replace(" (RUO)", ", SYNTHETIC (RUO)") if context.synthetic else description
     dataset.InstanceNumber = int(role.partition("#")[2] or 1)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
 

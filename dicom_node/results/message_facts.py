@@ -11,6 +11,7 @@ from dicom_node.core import codes
 from dicom_node.core.abstentions import reason, sentence
 from dicom_node.core.codes import Code
 from dicom_node.core.findings import BundleRef, Finding, Findings, Zone
+from dicom_node.core.identifiers import derived_uid
 from dicom_node.core.study import HeaderFacts
 from dicom_node.results.context import ResultContext
 
@@ -41,6 +42,11 @@ def lasting(context: ResultContext) -> tuple[str, ...]:
     """
     revision = context.study.revision
     return (context.run.study_instance_uid, context.run.pipeline, *([str(revision)] if revision > 1 else []))
+
+
+def observation_number(context: ResultContext, key: str) -> str:
+    """Return our own number of the Observation of a finding, or of ``result``: the same in every run on one revision."""
+    return derived_uid("observation", *lasting(context), key)
 
 
 def own_number(context: ResultContext, accession: str) -> str:

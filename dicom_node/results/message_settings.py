@@ -22,6 +22,10 @@ class FhirSettings(BaseModel):
     accession_system: str = Field(
         default="", description="URI of the site's accession numbers; empty: the number without a system."
     )
+    risk_assessment: bool = Field(
+        default=True,
+        description="Also write a RiskAssessment where a result is the likelihood of a disease. false: for servers that take none.",
+    )
 
     @model_validator(mode="after")
     def _system_for_create(self) -> FhirSettings:

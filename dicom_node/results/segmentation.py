@@ -89,10 +89,13 @@ def build_segmentation(
 
 
 def segment_description(context: ResultContext, number: int, segment: SegmentLabel) -> hd.seg.SegmentDescription:
-    """Return the item of Segment Sequence (PS3.3 C.8.20.4); a side stands as modifier of the type."""
+    """Return the item of Segment Sequence (PS3.3 C.8.20.4); a side stands as modifier of the type.
+
+    A mask has no picture to write on: what it is worth stands in its description, and SYNTHETIC in the label that viewers list.
+    """
     made = hd.seg.SegmentDescription(
         number,
-        segment.label,
+        f"SYNTHETIC: {segment.label}"[:64] if context.synthetic else segment.label,
         SrCode(*segment.category),
         SrCode(*segment.kind),
         "AUTOMATIC",
@@ -106,6 +109,7 @@ def segment_description(context: ResultContext, number: int, segment: SegmentLab
         tracking_id=segment.tracking[1],
         display_color=hd.color.CIELabColor(*segment.colour),
     )
+    made.SegmentDescription = ". ".join(context.disclaimer)
     if segment.side is not None:
         made.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [coded(segment.side)]
     return made

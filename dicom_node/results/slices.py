@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dicom_node.core.findings import Finding, SliceScore, probability_text
+from dicom_node.core.study import HeaderFacts
 
 if TYPE_CHECKING:
     from dicom_node.results.context import ResultContext
@@ -16,9 +17,13 @@ HOW = {"marked": "marked by a person", "automatic": "chosen automatically"}
 def slice_name(context: ResultContext, sop_instance_uid: str, frame: int | None) -> str:
     """Return where a viewer shows a slice, by the numbers of its header: ``series 2, image 57``, ``series 3, frame 12``."""
     held = {i.sop_instance_uid: i for i in context.study.instances}
-    facts = held[sop_instance_uid].facts if sop_instance_uid in held else None
-    series = f"series {facts.series_number}" if facts is not None and facts.series_number.isdigit() else ""
-    image = f"image {facts.instance_number}" if facts is not None and facts.instance_number.isdigit() else ""
+    return slice_words(held[sop_instance_uid].facts if sop_instance_uid in held else HeaderFacts(), frame)
+
+
+def slice_words(facts: HeaderFacts, frame: int | None) -> str:
+    """Return the same of header facts alone."""
+    series = f"series {facts.series_number}" if facts.series_number.isdigit() else ""
+    image = f"image {facts.instance_number}" if facts.instance_number.isdigit() else ""
     place = f"frame {frame}" if frame is not None else image
     return ", ".join(part for part in (series, place) if part) or "a slice without numbers"
 

@@ -88,12 +88,12 @@ def result_pages(gate: Gate, show: Show) -> APIRouter:
         return shown(request, session, run_key, task, told)
 
     @pages.get("/results/{run_key}/image.png")
-    def image(run_key: str, session: Session = Depends(reads)) -> Response:
-        return _png(lambda: image_png(site.home.results / _known(run_key)))
+    def image(run_key: str, place: int = 0, session: Session = Depends(reads)) -> Response:
+        return _png(lambda: image_png(site.home.results / _known(run_key), place))
 
     @pages.get("/results/{run_key}/map/{number}.png")
-    def saliency(run_key: str, number: int, session: Session = Depends(reads)) -> Response:
-        return _png(lambda: map_png(site.home.results / _known(run_key), number))
+    def saliency(run_key: str, number: int, place: int = 0, session: Session = Depends(reads)) -> Response:
+        return _png(lambda: map_png(site.home.results / _known(run_key), number, place))
 
     @pages.post("/results/{run_key}/answer")
     async def answer(
@@ -110,9 +110,9 @@ def result_pages(gate: Gate, show: Show) -> APIRouter:
             view = view_of(site, connection, run_key)
         if view is None:
             raise Turned(404, "There is no such result", "Nothing was recorded.")
-        image = (view.shown.sop_instance_uid, view.shown.shape) if view.shown else None
+        images = [one.picture for one in view.shown]
         try:
-            said = read_answer(filled, view.findings.findings if view.findings else (), image, blinded=ticket.blinded)
+            said = read_answer(filled, view.findings.findings if view.findings else (), images, blinded=ticket.blinded)
         except FormMistake as mistake:
             return shown(request, session, run_key, ticket.task_id, mistake=f"Nothing was recorded. {mistake}", status=422)
         with site.database.begin() as connection:

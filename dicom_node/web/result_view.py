@@ -14,8 +14,10 @@ from dicom_node.core.product import DISCLAIMER, SYNTHETIC, UNVALIDATED
 from dicom_node.core.study import HeaderFacts
 from dicom_node.feedback import standing
 from dicom_node.feedback.matching import match
+from dicom_node.imaging.slice_header import CT_CLASSES
 from dicom_node.inference.findings_store import load_outcome
 from dicom_node.inference.shown import Shown, load_shown
+from dicom_node.results import slices
 from dicom_node.store.tables import instance, run
 from dicom_node.web.site import Site
 
@@ -41,6 +43,16 @@ class Patient:
 
 
 @dataclass(frozen=True)
+class KeyImage:
+    """A picture of the page, with the words under it; of a radiograph there are none."""
+
+    picture: Shown
+    name: str = ""  # where a viewer shows the slice: "series 2, image 57"
+    how: str = ""  # "marked by a person", "chosen automatically"
+    probability: str = ""  # that the network gave for this slice
+
+
+@dataclass(frozen=True)
 class ResultView:
     """A result as its page shows it."""
 
@@ -52,7 +64,7 @@ class ResultView:
     findings: Findings | None  # None: its files were deleted by retention
     headline: str
     patient: Patient
-    shown: Shown | None
+    shown: tuple[KeyImage, ...]  # the image, or the key slices of a CT, the highest first; none: nothing is kept
     problem: str  # why it cannot be answered, a sentence; empty: it can
     newer: str  # run key of the result that replaced it
     answers: tuple[FeedbackRecorded, ...]
@@ -66,6 +78,17 @@ class ResultView:
         unvalidated = self.findings is None or any(bundle.evidence != "external" for bundle in bundles)
         synthetic = any(bundle.synthetic for bundle in bundles)
         return (DISCLAIMER, *([UNVALIDATED] if unvalidated else []), *([SYNTHETIC] if synthetic else []))
+
+    @property
+    def mapped(self) -> frozenset[str]:
+        """The findings of which a map is kept."""
+        return frozenset(map_.finding for one in self.shown for map_ in one.picture.maps)
+
+    @property
+    def coloured(self) -> tuple[str, ...]:
+        """The kinds of maps that show something on any picture, each once: ``finding, method``."""
+        maps = (map_ for one in self.shown for map_ in one.picture.maps if map_.evidence)
+        return tuple(dict.fromkeys(f"{map_.finding}, {map_.method}" for map_ in maps))
 
     @property
     def classes(self) -> tuple[Finding, ...]:
@@ -96,12 +119,30 @@ def view_of(site: Site, connection: sa.Connection, run_key: str) -> ResultView |
         findings=findings,
         headline=summary.get("reason") or summary.get("headline") or _refusal(findings),
         patient=_patient(connection, row, findings),
-        shown=load_shown(folder),
+        shown=_key_images(connection, row.study_key, findings, load_shown(folder)),
         problem=_PROBLEMS.get(problem, problem),
         newer=_newer(connection, row) if problem == "superseded" else "",
         answers=tuple(standing.answers(connection, run_key)),
         current=standing.current(connection, run_key),
     )
+
+
+def _key_images(
+    connection: sa.Connection, study_key: str, findings: Findings | None, pictures: tuple[Shown, ...]
+) -> tuple[KeyImage, ...]:
+    """Return the pictures; each of a CT with its place in the series, why it was chosen and what it got."""
+    c = instance.c
+    uids = {one.sop_instance_uid for one in pictures}
+    query = sa.select(c.sop_instance_uid, c.sop_class_uid, c.facts).where(c.study_key == study_key, c.sop_instance_uid.in_(uids))
+    held = {row.sop_instance_uid: row for row in connection.execute(query.order_by(c.instance_id))}
+    scores = {(one.sop_instance_uid, one.frame): one for one in (findings.slices if findings else ())}
+    made = []
+    for one in pictures:
+        row, score = held.get(one.sop_instance_uid), scores.get((one.sop_instance_uid, one.frame))
+        name = slices.slice_words(HeaderFacts.from_json(row.facts), one.frame) if row and row.sop_class_uid in CT_CLASSES else ""
+        how, given = (slices.HOW.get(score.how, score.how), probability_text(score.probability)) if score else ("", "")
+        made.append(KeyImage(one, name, how, given))
+    return tuple(made)
 
 
 def number_text(finding: Finding) -> str:
@@ -133,7 +174,11 @@ def _patient(connection: sa.Connection, row: Any, findings: Findings | None) -> 
     held = connection.execute(query.where(c.state == "current")).all() or connection.execute(query.limit(1)).all()
     read = [*(findings.read if findings else ()), *(row.request or {}).get("read", ())]
     found = {one.sop_instance_uid: one.facts for one in held}
-    facts = HeaderFacts.from_json(next((found[uid] for uid in read if uid in found), held[-1].facts if held else {}))
+    return patient_of(HeaderFacts.from_json(next((found[uid] for uid in read if uid in found), held[-1].facts if held else {})))
+
+
+def patient_of(facts: HeaderFacts) -> Patient:
+    """Return the patient that an image's header names."""
     return Patient(
         name=" ".join(facts.patient_name.reveal().partition("=")[0].replace("^", " ").split()),
         patient_id=facts.patient_id.reveal(),

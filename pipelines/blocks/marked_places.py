@@ -3,7 +3,7 @@
 A nodule is often marked on the soft-tissue or the thick reconstruction, while the thin one with a lung kernel is read. Both were
 made from one scan, so they lie in one Frame of Reference (PS3.3 C.7.4.1), and the marked image covers the slices that lie within
 its thickness (PS3.3 C.7.6.2). Nothing is guessed: another frame of reference, another scan (the patient has breathed meanwhile),
-planes that are not parallel, a place without slices or a slab too thick to mean one place leave a mark where it is, with the reason.
+planes that are not parallel, a place without slices or a slab too thick to mean one place leave a mark where it is, and say why.
 """
 
 from __future__ import annotations

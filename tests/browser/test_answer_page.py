@@ -216,6 +216,81 @@ def test_a_trainee_is_weak_and_nothing_said_is_refused(browser: Browser, made: O
     assert rows(made) == [("accepted", "", "", "", "weak", "after_ai")]
 
 
+def shown_slice(page: Page) -> tuple[str, int, bool]:
+    """Return the words under the picture, the gray that is seen in its corner, and whether a map lies on it."""
+    words = page.locator(".slices span:not([hidden])").inner_text()
+    box = page.locator("#stage").bounding_box() or {}
+    pixels = page.screenshot(clip={"x": box["x"] + 4, "y": box["y"] + 4, "width": 4, "height": 4})  # type: ignore[index]
+    gray = int(cv2.imdecode(np.frombuffer(pixels, np.uint8), cv2.IMREAD_GRAYSCALE)[1, 1])
+    return words, gray, page.locator(".stage .map:not([hidden])").count() == 1
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_key_slices_turn_by_click_and_by_arrows_without_moving_anything(
+    browser: Browser, made: Office, size: dict[str, int]
+) -> None:
+    """Each with its own picture, words and map; nothing else on the page moves; it ends at the first and the last."""
+    key = made.add_result(slices=3)
+    page = page_of(browser, made, size=size)
+    opened(page, made, key)
+    page.wait_for_load_state("load")
+    watched = ("#stage", "#earlier", "#later", "#box", "#accept", ".headline")
+    before = [page.locator(one).bounding_box() for one in watched]
+    assert before[0]["width"] > 200  # type: ignore[index]
+    first = ("Key slice 1 of 3: series 2, image 57, marked by a person. On this slice: 0.90.", 60, True)
+    second = ("Key slice 2 of 3: series 2, image 58, marked by a person. On this slice: 0.80.", 100, True)
+    assert shown_slice(page) == first
+    page.locator("#later").click()
+    assert shown_slice(page) == second
+    page.keyboard.press("ArrowRight")
+    words, gray, mapped = shown_slice(page)
+    assert words.endswith("On this slice: 0.70. The map shows no positive evidence here.")
+    assert (gray, mapped) == (140, False)
+    page.keyboard.press("ArrowRight")
+    assert shown_slice(page)[1] == 140
+    expect(page.locator("#later")).to_have_attribute("aria-disabled", "true")
+    assert [page.locator(one).bounding_box() for one in watched] == before
+    page.keyboard.press("ArrowLeft")
+    assert shown_slice(page) == second
+    page.locator("#earlier").click()
+    assert shown_slice(page) == first
+    page.keyboard.press("o")
+    page.keyboard.press("ArrowRight")
+    assert shown_slice(page) == (*second[:2], False)
+    assert rows(made) == []
+    page.keyboard.press("a")
+    expect(page.get_by_role("status").first).to_contain_text("Kept: accepted.")
+    assert rows(made) == [("accepted", "", "", "", "strong", "after_ai")]
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
+def test_a_region_belongs_to_the_slice_on_which_it_was_drawn(browser: Browser, made: Office) -> None:
+    """Arrows move a region that has the focus and turn no slice; on another slice it is not seen; the row names its image."""
+    key = made.add_result(slices=3)
+    page = page_of(browser, made)
+    opened(page, made, key)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("b")  # in the middle, and it has the focus
+    page.keyboard.press("ArrowRight")
+    assert shown_slice(page)[0].startswith("Key slice 2 of 3")
+    expect(page.locator("#regions strong")).to_have_text("Region 1, slice 2")
+    page.locator("#later").click()
+    expect(page.locator("#drawing .region")).not_to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#drawing .region")).to_be_visible()
+    page.locator("#opacity").focus()
+    page.keyboard.press("ArrowRight")  # moves the slider
+    assert shown_slice(page)[0].startswith("Key slice 2 of 3")
+    page.locator("#amend").click()
+    page.locator("input[name='label.pima'][value=present]").check()
+    page.locator("#send-amend").click()
+    expect(page.get_by_role("status").first).to_contain_text("Kept:")
+    ((region),) = made.private()[0]["regions"]
+    assert region["sop_instance_uid"].endswith(".1.1")
+    assert np.allclose(region["points"], [[0.41 * 512, 0.4 * 512], [0.61 * 512, 0.6 * 512]], atol=0.1)
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
 def test_a_blinded_case_shows_the_result_afterwards(browser: Browser, made: Office) -> None:
     """Nothing of the AI is on the page before the reading is kept; a golden case looks like any audit; N goes on."""
     key, later = made.add_result("one"), made.add_result("two")
@@ -270,14 +345,14 @@ def test_screens_fit(
     browser: Browser, made: Office, picture: np.ndarray[Any, np.dtype[np.uint8]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Screenshots for people to look at; and what a machine can see: nothing is cut off, the answer is on the first screen."""
-    key = made.add_result(picture=picture)
+    key, ct = made.add_result(picture=picture), made.add_result("two", slices=3)
     folder = tmp_path_factory.mktemp("screens")
     for name, size in (("1280x800", DESK), ("390x844", PHONE)):
         page = page_of(browser, made, size=size)
-        for what in (f"/results/{key}", "/worklist", "/login"):
+        for what in (f"/results/{key}", f"/results/{ct}", "/worklist", "/login"):
             page.goto(url(made, what))
             page.wait_for_load_state("load")
-            page.screenshot(path=folder / f"{what.split('/')[1]}-{name}.png")
+            page.screenshot(path=folder / f"{what.replace('/', ' ').strip()} {name}.png")
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"{what} at {name} is {wide} pixels too wide"
             if "results" in what:
@@ -286,4 +361,4 @@ def test_screens_fit(
                 expect(page.locator(".headline")).to_be_in_viewport(ratio=1)
         assert page.problems == []  # type: ignore[attr-defined]
     print(f"screens lie in {folder}")
-    assert len(list(folder.glob("*.png"))) == 6
+    assert len(list(folder.glob("*.png"))) == 8

@@ -21,6 +21,7 @@ from dicom_node.delivery.fhir_update import (
     dropped_results,
     fitted,
     not_written,
+    risks_on,
     searches,
     withdrawn,
 )
@@ -55,6 +56,7 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
     with _client(settings) as client:
         held = {position: _search(client, url) for position, url in searches(bundle).items()}
         dropped = [there for reference in dropped_results(bundle, held) if (there := _read(client, reference)) is not None]
+        dropped += [risk for there in list(dropped) for url in risks_on(there) for risk in _risks(client, url)]
         try:
             transaction = _transaction(artifact.kind, bundle, held, dropped)
         except ChangedBySomebodyElse as error:
@@ -122,6 +124,16 @@ def _search(client: httpx.Client, url: str) -> list[Json]:
     kind = url.partition("?")[0]
     entries = [entry.get("resource", {}) for entry in answer.get("entry", ())]
     return [resource for resource in entries if resource.get("resourceType") == kind]  # a search may add an OperationOutcome
+
+
+def _risks(client: httpx.Client, url: str) -> list[Json]:
+    """Return RiskAssessments; none where the server keeps no such resources."""
+    try:
+        return _search(client, url)
+    except HttpFailure as error:
+        if error.status in (404, 501):
+            return []
+        raise
 
 
 def _asked(client: httpx.Client, method: str, path: str, body: Json | None = None) -> Json:

@@ -1,5 +1,7 @@
 """FHIR R4: one transaction with the report on every requested procedure, its observations, device, imaging study and provenance.
 
+A likelihood of disease is a RiskAssessment as well.
+
 Statuses (FHIR R4): the report is ``partial``, because ``preliminary`` means *verified* early results; the variant ``preliminary``
 is for sites that want that word. Observations are ``preliminary``. A new run is a new version of the same resources, never
 ``amended``.
@@ -16,6 +18,7 @@ from dicom_node.results.context import ResultContext
 from dicom_node.results.fhir_elements import Json, create_once, create_or_update, full_url, put
 from dicom_node.results.fhir_people import bundle_device, device_url, imaging_study, node_device, patient, patient_identifier
 from dicom_node.results.fhir_report import class_observation, diagnostic_report, provenance, whole_observation
+from dicom_node.results.fhir_risk import is_likelihood_of_disease, risk_assessment
 from dicom_node.results.message_facts import deciding_bundle, own_number, requested_accessions, source_facts
 
 MEDIA_TYPE = FHIR
@@ -83,13 +86,19 @@ def transaction(context: ResultContext, status: str) -> Json:
     for finding in findings.findings:
         members.append(full_url(key, "observation", finding.key))
         entries.append(create_or_update(members[-1], class_observation(context, finding, links)))
+    risks = []
+    for finding in findings.findings if context.settings.fhir.risk_assessment and "subject" in links else ():
+        if is_likelihood_of_disease(finding):
+            risks.append(full_url(key, "risk", finding.key))
+            basis = full_url(key, "observation", finding.key)
+            entries.append(create_or_update(risks[-1], risk_assessment(context, finding, basis, links)))
     whole = full_url(key, "observation", "result")
     entries.append(create_or_update(whole, whole_observation(context, members, links)))
     reports = []
     for accession in requested_accessions(facts):
         reports.append(full_url(key, "report", accession))
         entries.append(create_or_update(reports[-1], diagnostic_report(context, accession, status, [whole, *members], links)))
-    entries.append(put(full_url(key, "provenance"), provenance(context, [*reports, whole, *members], links)))
+    entries.append(put(full_url(key, "provenance"), provenance(context, [*reports, whole, *members, *risks], links)))
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 

@@ -27,16 +27,19 @@ def build(withdrawal: Withdrawal) -> Artifact:
     for entry in entries:
         resource: dict[str, Any] = entry["resource"]
         kind = resource["resourceType"]
-        if kind not in ("DiagnosticReport", "Observation"):
+        if kind not in ("DiagnosticReport", "Observation", "RiskAssessment"):
             continue
         resource["status"] = _STATUS
-        resource["issued"] = at
+        if kind != "RiskAssessment":  # it has no such element
+            resource["issued"] = at
         if kind == "DiagnosticReport":
             resource["conclusion"] = words
             for name in ("conclusionCode", "presentedForm"):
                 resource.pop(name, None)
         else:
             resource.pop("interpretation", None)
+            for prediction in resource.get("prediction", ()):
+                prediction.pop("rationale", None)
             resource["note"] = [{"text": words}, *resource.get("note", [])]
     data = json.dumps({**bundle, "entry": entries}, ensure_ascii=False, indent=1).encode()
     return Artifact(withdrawal.run_key, REPORT, FHIR, sent.identifier, data)

@@ -42,12 +42,13 @@ for (const name of ["reject", "amend"]) {
 /* ---- the map ---- */
 
 const maps = [...document.querySelectorAll(".stage .map")];
+let current = 0; // which picture is shown; of a radiograph there is one
 
 function showMap() {
   const on = byId("overlay")?.checked;
-  const chosen = byId("which")?.value ?? maps[0]?.id;
+  const chosen = byId("which")?.value ?? maps[0]?.dataset.which;
   for (const map of maps) {
-    map.hidden = !on || map.id !== chosen;
+    map.hidden = !on || map.dataset.which !== chosen || Number(map.dataset.place) !== current;
     map.style.opacity = Number(byId("opacity")?.value ?? 100) / 100;
   }
 }
@@ -63,7 +64,7 @@ const height = Number(stage?.dataset.rows ?? 0);
 const findings = [...document.querySelectorAll("#amend-form fieldset")]
   .map((set) => [set.querySelector("input[name^='label.']")?.name.slice(6), set.querySelector("legend").textContent])
   .filter(([key]) => key);
-const regions = []; // {points, kind, finding, sign, group, line}
+const regions = []; // {points, kind, finding, sign, place, group, line}
 let mode = ""; // box | polygon | "": not drawing
 let begun = null;
 
@@ -97,12 +98,12 @@ function paint(region) {
 
 function keep() {
   const whole = regions.filter((region) => region !== begun);
-  const text = whole.length ? JSON.stringify(whole.map(({ points, finding, sign }) => ({ points, finding, sign }))) : "";
+  const text = whole.length ? JSON.stringify(whole.map(({ points, finding, sign, place }) => ({ points, finding, sign, place }))) : "";
   for (const field of document.querySelectorAll("input[name=regions]")) field.value = text;
 }
 
 function begin(kind, points) {
-  const region = { kind, points, finding: findings.length === 1 ? findings[0][0] : "", sign: 1, group: svg("g"), line: null };
+  const region = { kind, points, finding: findings.length === 1 ? findings[0][0] : "", sign: 1, place: current, group: svg("g"), line: null };
   region.group.append(svg("path"));
   region.group.classList.add("region");
   region.group.setAttribute("tabindex", "0");
@@ -141,7 +142,8 @@ function remove(region) {
 function number() {
   regions.forEach((region, index) => {
     region.group.setAttribute("aria-label", `Region ${index + 1}. Arrow keys move it, with Shift they size it, Delete removes it.`);
-    if (region.line) region.line.querySelector("strong").textContent = `Region ${index + 1}`;
+    const where = pictures > 1 ? `, slice ${region.place + 1}` : "";
+    if (region.line) region.line.querySelector("strong").textContent = `Region ${index + 1}${where}`;
   });
 }
 
@@ -240,6 +242,26 @@ drawing?.addEventListener("pointerup", () => {
 drawing?.addEventListener("pointercancel", () => { if (mode === "box" && begun) remove(begun); });
 drawing?.addEventListener("dblclick", () => { if (mode === "polygon" && begun) end(begun); });
 
+/* ---- key slices of a CT ---- */
+
+const pictures = document.querySelectorAll(".stage .image").length;
+
+function turn(step) {
+  const next = clamp(current + step, pictures - 1);
+  if (begun || next === current) return; // a shape is finished on the slice where it was begun
+  current = next;
+  for (const one of document.querySelectorAll(".stage .image, .slices [data-place]")) {
+    const at = Number(one.dataset.place);
+    one.hidden = at !== current && !(at === 0 && one.matches(".image")); // the first stays: it gives the size, and is covered
+  }
+  for (const region of regions) region.group.style.display = region.place === current ? "" : "none";
+  byId("earlier")?.setAttribute("aria-disabled", String(current === 0));
+  byId("later")?.setAttribute("aria-disabled", String(current === pictures - 1));
+  showMap();
+}
+byId("earlier")?.addEventListener("click", () => turn(-1));
+byId("later")?.addEventListener("click", () => turn(1));
+
 /* ---- keys ---- */
 
 const typing = (target) => target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]):not([type=range])") !== null;
@@ -255,6 +277,12 @@ document.addEventListener("keydown", (event) => {
   if (typing(event.target)) return;
   if (event.key === "Enter" && mode === "polygon" && begun) {
     end(begun);
+    event.preventDefault();
+    return;
+  }
+  const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (way && pictures > 1 && !event.defaultPrevented && !event.target.closest("input")) { // a region, or a choice, moves by arrows too
+    turn(way);
     event.preventDefault();
     return;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -21,9 +22,11 @@ from dicom_node.core.delivery import Outcome
 from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout, TlsFailure
 from dicom_node.delivery.destinations import fhir_rest
 from dicom_node.network import https
+from dicom_node.results.message_settings import FhirSettings
 from dicom_node.results.outputs import diagnostic_report
+from dicom_node.results.settings import ResultsSettings
 from tests.factories.certificates import certificates
-from tests.factories.deliverables import context, refused, request
+from tests.factories.deliverables import context, likelihood, refused, request
 from tests.factories.quirky_peers import http_peer
 from tests.factories.token_server import SECRET, token_server
 
@@ -107,6 +110,42 @@ def test_updates_say_which_version_they_replace(server: Any) -> None:
     ]
     assert {update["method"] for update in updates} == {"PUT"}
     assert all(update["ifMatch"].startswith('W/"') for update in updates)
+
+
+def test_a_refusal_withdraws_the_risk_assessment_of_an_earlier_run(server: Any) -> None:
+    """It stands on an Observation that the newest result does not hold; a server that keeps none is no failure."""
+    place, memory = server
+    likely = diagnostic_report.build(context(likelihood()), "")
+    refusal = diagnostic_report.build(
+        context(dataclasses.replace(refused(), pipeline="ct_ntm"), request(run_key="rn_" + "2" * 32, revision=2)), ""
+    )
+    fhir_rest.send(likely, place)
+    (risk,) = memory.resources["RiskAssessment"].values()
+    assert risk["status"] == "preliminary"
+    (basis,) = risk["basis"]
+    assert memory.resources["Observation"][basis["reference"].partition("/")[2]]["valueQuantity"]["value"] == 0.7312
+    fhir_rest.send(refusal, place)
+    (risk,) = memory.resources["RiskAssessment"].values()
+    assert risk["status"] == "entered-in-error"
+    assert risk["meta"]["versionId"] == "2"
+
+
+def test_a_server_without_risk_assessments_takes_the_refusal(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, memory = server
+    off = ResultsSettings(fhir=FhirSettings(risk_assessment=False))
+    fhir_rest.send(diagnostic_report.build(context(likelihood(), settings=off), ""), place)
+    assert "RiskAssessment" not in memory.resources
+    search = memory.find
+
+    def find(kind: str, query: str) -> Any:
+        if kind == "RiskAssessment":
+            raise HttpFailure("The FHIR server answered HTTP 404.", status=404, temporary=False)
+        return search(kind, query)
+
+    monkeypatch.setattr(fhir_rest, "_search", lambda _client, url: find(*url.split("?")))
+    refusal = context(dataclasses.replace(refused(), pipeline="ct_ntm"), request(run_key="rn_" + "2" * 32, revision=2))
+    assert fhir_rest.send(diagnostic_report.build(refusal, ""), place).outcome is Outcome.DELIVERED
+    assert "entered-in-error" in {one["status"] for one in memory.resources["Observation"].values()}
 
 
 @pytest.mark.parametrize("kind", ["DiagnosticReport", "Observation"])

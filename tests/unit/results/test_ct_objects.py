@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,13 @@ from pydicom.dataset import Dataset
 from dicom_node.core.abstentions import REASONS
 from dicom_node.core.artifact import Artifact
 from dicom_node.core.findings import Abstention, Findings, NotRead
-from dicom_node.core.product import SYNTHETIC
+from dicom_node.core.product import DISCLAIMER, SYNTHETIC
 from dicom_node.results import volume_segmentation
 from dicom_node.results.context import ResultContext
 from dicom_node.results.report_text import report_lines
 from dicom_node.results.step import build_results
 from tests.factories import ct_results as make
+from tests.factories import results_sources
 from tests.unit.results.test_objects import ROLES, concept_of, judged, opened, walk
 
 MESSAGES = ("diagnostic_report", "oru_message")
@@ -72,7 +74,13 @@ def test_key_slices_are_one_series_and_the_highest_comes_first(built: dict[str, 
 
 
 def test_everything_says_that_the_model_is_synthetic(built: dict[str, Artifact]) -> None:
-    """Picture, reports, FHIR and HL7 repeat it: nobody takes a figure of such a model for a patient's."""
+    """Picture, masks, reports, FHIR and HL7 repeat it: nobody takes a figure of such a model for a patient's."""
+    objects = {role: opened(artifact) for role, artifact in built.items() if role not in MESSAGES}
+    assert all(", SYNTHETIC (RUO)" in ds.SeriesDescription for ds in objects.values())
+    for role in ("lung_segmentation", "saliency_segmentation"):
+        for segment in objects[role].SegmentSequence:
+            assert segment.SegmentLabel.startswith("SYNTHETIC: ")
+            assert SYNTHETIC in segment.SegmentDescription
     assert all(SYNTHETIC in opened(built[role]).ImageComments for role in PICTURES)
     for role in ("text_report", "structured_report"):
         assert any(SYNTHETIC in item.get("TextValue", "") for item in walk(opened(built[role])))
@@ -84,6 +92,22 @@ def test_everything_says_that_the_model_is_synthetic(built: dict[str, Artifact])
         if resource["resourceType"] == "DiagnosticReport":
             assert SYNTHETIC in resource["conclusion"]
     assert SYNTHETIC in built["oru_message"].data.decode()
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_masks_of_a_radiograph_say_it_too_and_only_where_it_is_so(synthetic: bool, tmp_path: Path) -> None:
+    """In the list of series and in the list of segments; what they are worth stands in each segment."""
+    made = results_sources.finished(tmp_path)
+    bundles = tuple(dataclasses.replace(one, synthetic=synthetic) for one in made.findings.bundles)
+    made = dataclasses.replace(made, findings=dataclasses.replace(made.findings, bundles=bundles))
+    masks = build_results(made, ("lung_segmentation", "saliency_segmentation"))
+    assert judged(masks, tmp_path) == {a.role: [] for a in masks}
+    for ds in map(opened, masks):
+        segments = list(ds.SegmentSequence)
+        assert {"SYNTHETIC" in text for text in (ds.SeriesDescription, *(s.SegmentLabel for s in segments))} == {synthetic}
+        assert {SYNTHETIC in s.SegmentDescription for s in segments} == {synthetic}
+        assert all(DISCLAIMER in s.SegmentDescription for s in segments)
+    assert len(masks) == 2
 
 
 def test_the_report_has_a_number_for_each_slice(built: dict[str, Artifact], automatic: ResultContext) -> None:
@@ -120,7 +144,7 @@ def test_the_lungs_are_where_the_images_are(built: dict[str, Artifact], automati
     """highdicom reads the Segmentation back: right and left on each image as they were found, and no slice without lung."""
     made = opened(built["lung_segmentation"])
     seg = hd.seg.Segmentation.from_dataset(made)
-    assert [seg.get_segment_description(n).segment_label for n in (1, 2)] == ["Right lung", "Left lung"]
+    assert [seg.get_segment_description(n).segment_label for n in (1, 2)] == ["SYNTHETIC: Right lung", "SYNTHETIC: Left lung"]
     lungs = automatic.findings.lung_volume
     assert lungs is not None
     uids = [uid for uid, _ in lungs.slices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -14,9 +15,11 @@ from httpx import Response
 
 from dicom_node.core.findings import Abstention, Findings
 from dicom_node.feedback.tasks import open_task
+from dicom_node.inference.shown import Shown
 from dicom_node.store import tables
 from dicom_node.studies import opt_outs
 from dicom_node.web import sessions
+from dicom_node.web.answer_form import read_answer
 from tests.factories import shown_results
 from tests.factories.shown_results import ACCESSION, NAME, PATIENT, READERS, ROLES, Office, office
 
@@ -98,6 +101,48 @@ def test_pictures_are_pngs_of_the_image_and_its_map(made: Office) -> None:
         "/results/rn_x/image.png",
     ):
         assert client.get(path).status_code in (404, 422), path
+
+
+def test_a_ct_shows_its_key_slices_with_their_words(made: Office) -> None:
+    """Where each lies, who chose it, what it got; pictures and maps by place; a blinded reader gets the places alone."""
+    key = made.add_result(slices=3)
+    client = browser(made)
+    text = client.get(f"/results/{key}").text
+    for n, (image, probability) in enumerate(((57, "0.90"), (58, "0.80"), (59, "0.70")), start=1):
+        assert f"Key slice {n} of 3: series 2, image {image}, marked by a person. On this slice: {probability}" in text
+    pictures = [client.get(f"/results/{key}/image.png?place={n}") for n in range(4)]
+    assert [one.status_code for one in pictures] == [200, 200, 200, 404]
+    assert len({one.content for one in pictures}) == 4
+    assert pictures[0].content == client.get(f"/results/{key}/image.png").content
+    maps = [client.get(f"/results/{key}/map/0.png?place={n}") for n in (0, 1, 3, -1)]
+    assert [one.status_code for one in maps] == [200, 200, 404, 404]
+    assert maps[0].content != maps[1].content
+    with made.database.begin() as connection:
+        task = open_task(connection, "random_audit", key, "st_one", "audit", time.time() + 60)
+    blinded = browser(made, "young").get(f"/results/{key}?task={task}").text
+    assert "Key slice 1 of 3: series 2, image 57." in blinded
+    assert "/map/" not in blinded
+    assert "0.90" not in blinded
+    assert "Key slice" not in client.get(f"/results/{made.add_result('two')}").text
+
+
+@pytest.mark.parametrize(("place", "status"), [(0, 303), (1, 303), (2, 303), (3, 422), (-1, 422), ("x", 422)])
+def test_a_region_names_the_picture_it_was_drawn_on(made: Office, place: Any, status: int) -> None:
+    """By its place on the page; one that is not there is no drawing of ours, and nothing is recorded."""
+    key = made.add_result(slices=3)
+    drawn = json.dumps([{"points": [[1, 2], [30, 40]], "place": place}])
+    fields = {"answer": "reject", "reason": "wrong_region", "regions": drawn}
+    assert send(browser(made), key, **fields).status_code == status
+    regions = [one["regions"] for one in made.private()]
+    assert [one["sop_instance_uid"][-2:] for row in regions for one in row] == ([f".{place}"] if status == 303 else [])
+
+
+def test_a_region_on_a_frame_says_which_frame() -> None:
+    """Of an Enhanced CT; of a single image it is the first."""
+    pictures = [Shown("1.1", (64, 64), (64, 64), (), frame=7), Shown("1.2", (64, 64), (64, 64), ())]
+    drawn = json.dumps([{"points": [[1, 2], [3, 4]], "place": n} for n in (0, 1)])
+    said = read_answer({"answer": "reject", "reason": "wrong_region", "regions": drawn}, (), pictures)
+    assert [(one.sop_instance_uid, one.frame) for one in said.regions] == [("1.1", 7), ("1.2", 1)]
 
 
 def test_a_form_counts_once_and_only_from_this_page(made: Office) -> None:
