@@ -15,6 +15,7 @@ REPORT = Path(__file__).parents[2] / "docs" / "reference" / "performance.md"
 #: What is measured of an idle node comes first: after the burst of the last part the disk is busy for minutes.
 PARTS = {
     "From the last C-STORE to the answer in the PACS": "answer_time",
+    "From the last C-STORE of a chest CT to its results": "ct_answer_time",
     "From serve to the first C-ECHO": "startup",
     "Reception beside its peers": "ingest",
 }

@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -28,12 +29,12 @@ HOPS = (
     "run requested to its first step (queue)",
     "analyse",
     "of it within networks",
-    "build SC and SR",
+    "build the results",
     "plan deliveries",
     "planned to first attempt (queue)",
     "attempts, first begun to last ended",
 )
-TOTAL = "last C-STORE to SC and SR in the PACS, quiet time taken off"
+TOTAL = "last C-STORE to results where they belong, quiet time taken off"
 
 
 def main() -> None:
@@ -53,9 +54,7 @@ def main() -> None:
             node.close()
             pacs.stop()
     print(f"| DX {COLUMNS}x{ROWS}, {ROUNDS} rounds, ms | median | min | max |\n| --- | --- | --- | --- |")
-    for name in (*HOPS, TOTAL):
-        values = [1000 * hops[name] for hops in raw]
-        print(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+    print_hops(raw)
     j2k = [1000 * hops[TOTAL] for hops in packed]
     print(f"| the same, JPEG 2000 lossless | {statistics.median(j2k):.0f} | {min(j2k):.0f} | {max(j2k):.0f} |")
     model, total = (statistics.median(hops[name] for hops in raw) for name in (HOPS[3], TOTAL))
@@ -69,15 +68,26 @@ def one_round(node: RunningNode, image: object, seed: str, *, compressed: bool =
     if compressed:
         dataset.compress(JPEG2000Lossless)
     send([dataset], node.port, node.ae_title, SENDER)
-    sent = time.time()
-    story = node.wait_until_answered(str(dataset.StudyInstanceUID))
+    return hops_of(node, str(dataset.StudyInstanceUID), time.time(), node.settings.studies.quiet_seconds)
+
+
+def print_hops(rounds: Sequence[dict[str, float]]) -> None:
+    """Print the rows of the table, in milliseconds."""
+    for name in (*HOPS, TOTAL):
+        values = [1000 * hops[name] for hops in rounds]
+        print(f"| {name} | {statistics.median(values):.0f} | {min(values):.0f} | {max(values):.0f} |")
+
+
+def hops_of(node: RunningNode, study_instance_uid: str, sent: float, quiet_seconds: float, within: float = 60) -> dict[str, float]:
+    """Wait for the answer to a study whose last object was sent at ``sent``; return how long each hop took, in seconds."""
+    story = node.wait_until_answered(study_instance_uid, within)
     (run,) = story["runs"]
     key = run["run_key"]
     told = {line["event"]: line["at_utc"] for line in story["story"]}
     steps = _steps(node, [key, *(d["delivery_id"] for d in story["deliveries"])])
     analyse, build, plan, attempts = (steps[name] for name in ("analyse", "build", "plan", "attempt"))
     done = max(delivery["done_utc"] for delivery in story["deliveries"])
-    due = sent + node.settings.studies.quiet_seconds
+    due = sent + quiet_seconds
     time.sleep(0.5)  # idle again
     return dict(
         zip(
