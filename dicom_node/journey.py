@@ -10,7 +10,8 @@
     delivery   each destination gets its own, one attempt a workflow                      (step "plan", workflow "deliver")
                sent, then proven                                                          (stages/proof.py)
 
-Beside the way, ``orders`` takes HL7 messages; before "analyse" and before every attempt ``stages/guard.py`` asks them and the
+Beside the way, ``orders`` takes HL7 messages; a run may wait for laboratory values before it is queued, as a row with a deadline
+(``stages/clinical_data.py``). Before "analyse" and before every attempt ``stages/guard.py`` asks them and the
 archives whose study it is now. What an answer does to a result that was given: ``stages/answers/after_answer.py``.
 
 Rows are the truth. A row and the workflow that acts on it are written in one transaction, so a power cut leaves both or neither;
@@ -34,6 +35,7 @@ from dicom_node.inference import repository as runs
 from dicom_node.inference.findings_store import has_findings
 from dicom_node.inference.runner import PipelineProcess
 from dicom_node.plugins import load_kind
+from dicom_node.results import step as results
 from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import FOR_NOW, Rooms
 from dicom_node.stages.run import MAX_CRASHES, analyse, build, give_up, plan, wait
@@ -94,6 +96,7 @@ def warm(settings: NodeSettings) -> None:
         load_kind("destination", name)
     for role in {role for d in settings.destinations.values() for role in d.outputs}:
         load_kind("output", role.partition(":")[0])
+    results.load_tables()
 
 
 def _patiently(rooms: Rooms, key: str, step: Callable[[], None]) -> None:

@@ -199,11 +199,14 @@ def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
     from dicom_node.stages.answers import ae_titles, after_answer
     from dicom_node.stages.answers.documents import SWEEP_SECONDS, AnswerDocuments
     from dicom_node.stages.answers.polling import AnswerPolling
+    from dicom_node.stages.clinical_data import LOOK_SECONDS as VALUES_SECONDS
+    from dicom_node.stages.clinical_data import ClinicalData
     from dicom_node.stages.commitment import disk_watch
     from dicom_node.stages.withdraw import withdraw_void
 
     timers.every(10, "unfinished work", lambda: journey.sweep_unfinished(rooms))
     timers.every(600, "void results", lambda: withdraw_void(rooms))
+    timers.every(VALUES_SECONDS, "runs that wait for laboratory values", ClinicalData(rooms).look)
     timers.every(after_answer.EVERY_SECONDS, "what answers do", after_answer.AfterAnswers(rooms).look)
     timers.every(3600, "finished workflows", lambda: worker.forget_finished(7 * 86400))
     for name, seconds in proof.paces(rooms).items():
@@ -225,6 +228,11 @@ def _add_timers(timers: Timers, rooms: Rooms, worker: Worker) -> None:
         from dicom_node.stages.answers.fhir_polling import LOOK_SECONDS, FhirPolling
 
         timers.every(LOOK_SECONDS, "answers at FHIR servers", FhirPolling(rooms.home, rooms.settings, rooms.database).look)
+    if rooms.settings.orders.fhir is not None and rooms.settings.orders.fhir.ask:
+        from dicom_node.stages import fhir_laboratory
+
+        asked = fhir_laboratory.AskedObservations(rooms.database, rooms.settings)
+        timers.every(fhir_laboratory.LOOK_SECONDS, "laboratory at FHIR servers", asked.look)
     timers.every(worklists.SECONDS, "worklists", worklists.Worklists(rooms).fill)
     timers.every(ae_titles.FORGET_SECONDS, "files of answers", lambda: ae_titles.forget_files(rooms))
 

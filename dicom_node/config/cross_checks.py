@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from dicom_node.config.document import Loc, Mistake
 from dicom_node.config.fields import destination_model
+from dicom_node.config.laboratory import labs_awaited
 from dicom_node.config.ports import ports_taken_twice
 from dicom_node.config.readers import readers_taken_twice
 from dicom_node.config.sentences import did_you_mean, mistakes_of
@@ -41,6 +42,7 @@ def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake
     for index, rule in enumerate(_list(routing.get("rules"))):
         if isinstance(rule, Mapping):
             yield from _rule(("routing", "rules", index), rule, destinations, thorough=thorough)
+    yield from labs_awaited(data, thorough=thorough)
     yield from _pipelines(_mapping(_mapping(data.get("inference")).get("pipelines")), thorough=thorough)
     yield from _archives(_mapping(data.get("archives")), _mapping(data.get("reception")), routing)
     yield from _senders(_mapping(data.get("reception")), _mapping(data.get("archives")))

@@ -154,11 +154,12 @@ class Series:
 
 @dataclass(frozen=True)
 class LabValue:
-    """A final laboratory value of the patient, as the hospital's messages told it."""
+    """A final laboratory value of the patient, as the hospital's messages told it, or a person who looked it up."""
 
     code: str  # code^scheme, e.g. 543-9^LN
-    value: str
+    value: str  # empty, by form: a person says that nobody knows it
     observed_utc: float | None = None
+    source: str = "hl7"  # hl7 | fhir | form; a form speaks of this study, so its values have no moment of their own
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,9 @@ class Study:
     instances: tuple[Instance, ...]
     revision: int = 1
     marks: tuple[Mark, ...] = ()  # slices that a person marked (``core.marks.marked_slices``)
-    labs: tuple[LabValue, ...] = ()  # of its patient, oldest first; filled for the analysis only
+    labs: tuple[LabValue, ...] = ()  # of its patient, oldest first, those of a form last; filled for the analysis only
+    told: tuple[str, ...] = ()  # header facts that the header has not, and the hospital's messages told: birth_date, patient_sex
+    waited_minutes: float = 0  # for how long the run waited for laboratory values that did not all come
 
     @property
     def series(self) -> tuple[Series, ...]:

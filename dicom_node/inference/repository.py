@@ -15,6 +15,10 @@ from dicom_node.core.study import Mark
 from dicom_node.store.tables import run, study
 
 ACTIVE = ("queued", "running")
+#: Requested, and waits for laboratory values before it is queued (``inference.waiting``).
+WAITING = "waiting"
+#: Without an answer yet.
+OPEN = (WAITING, *ACTIVE)
 ANSWERED = ("analysed", "not_analysed")
 
 
@@ -33,6 +37,8 @@ class StoredRun:
     settings: dict[str, Any]  # what the rule sets for the pipeline
     marked: tuple[Mark, ...] = ()  # slices to read, where a person marked any
     no_flag: str | None = None  # why the result goes out without a flag; empty: it may flag; None: not decided yet
+    wait_until_utc: float | None = None  # when a run that waits for laboratory values goes on without; None: it never waited
+    wait_minutes: float = 0
 
 
 def insert_run(
@@ -46,8 +52,13 @@ def insert_run(
     study_revision: int,
     settings: dict[str, Any],
     marked: tuple[Mark, ...] = (),
+    wait_until_utc: float | None = None,
+    wait_minutes: float = 0,
 ) -> bool:
-    """Write the row; ``False`` when this run is already there (the work is submitted once)."""
+    """Write the row; ``False`` when this run is already there (the work is submitted once).
+
+    With ``wait_until_utc`` it waits, and is not to be submitted.
+    """
     exists = connection.execute(sa.select(run.c.run_key).where(run.c.run_key == request.run_key)).first()
     if exists:
         return False
@@ -58,7 +69,7 @@ def insert_run(
             pipeline=request.pipeline,
             rule=request.rule,
             revision=request.revision,
-            state="queued",
+            state="queued" if wait_until_utc is None else WAITING,
             requested_utc=request.requested_at.timestamp(),
             request={
                 "study_instance_uid": request.study_instance_uid,
@@ -78,6 +89,8 @@ def insert_run(
                 "study_revision": study_revision,
                 "settings": settings,
                 "marked": [list(mark) for mark in marked],
+                "wait_until_utc": wait_until_utc,
+                "wait_minutes": wait_minutes,
             },
         )
     )
@@ -136,7 +149,7 @@ def wait_again(connection: sa.Connection, run_key: str) -> bool:
 
 def finish_run(connection: sa.Connection, run_key: str, state: str, summary: dict[str, Any] | None) -> bool:
     """Write the outcome of a run that waits or works; says whether it did. One that has ended stays as it is."""
-    query = sa.update(run).where(run.c.run_key == run_key, run.c.state.in_(ACTIVE))
+    query = sa.update(run).where(run.c.run_key == run_key, run.c.state.in_(OPEN))
     return connection.execute(query.values(state=state, summary=summary, finished_utc=time.time())).rowcount > 0
 
 
@@ -145,7 +158,7 @@ def stale_runs(connection: sa.Connection, study_key: str = "") -> list[StoredRun
     query = (
         sa.select(run)
         .join(study, study.c.study_key == run.c.study_key)
-        .where(run.c.state.in_((*ACTIVE, *ANSWERED)), study.c.revision > 1)
+        .where(run.c.state.in_((*OPEN, *ANSWERED)), study.c.revision > 1)
         .where(run.c.request["study_revision"].as_integer() != study.c.revision)
         .order_by(run.c.requested_utc, run.c.run_key)
     )
@@ -194,6 +207,18 @@ def unfinished_runs(connection: sa.Connection) -> list[StoredRun]:
     return sorted((_stored(row) for row in rows), key=lambda stored: stored.request.priority)
 
 
+def open_runs(connection: sa.Connection, study_key: str) -> list[StoredRun]:
+    """Return the study's runs that have no answer yet, those that wait for laboratory values too."""
+    rows = connection.execute(sa.select(run).where(run.c.study_key == study_key, run.c.state.in_(OPEN)))
+    return [_stored(row) for row in rows]
+
+
+def waiting_runs(connection: sa.Connection) -> list[StoredRun]:
+    """Return the runs that wait for laboratory values, the oldest first."""
+    rows = connection.execute(sa.select(run).where(run.c.state == WAITING).order_by(run.c.requested_utc, run.c.run_key))
+    return [_stored(row) for row in rows]
+
+
 def _stored(row: sa.Row[Any]) -> StoredRun:
     data = row.request
     request = RunRequest(
@@ -226,4 +251,6 @@ def _stored(row: sa.Row[Any]) -> StoredRun:
         settings=data["settings"],
         marked=tuple((uid, frame) for uid, frame in data.get("marked", ())),
         no_flag=data.get("no_flag"),
+        wait_until_utc=data.get("wait_until_utc"),
+        wait_minutes=data.get("wait_minutes", 0),
     )

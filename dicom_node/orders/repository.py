@@ -168,6 +168,18 @@ def drop_labs(connection: sa.Connection, patient_key: str, code: str, observed_u
     connection.execute(sa.delete(lab_result).where(c.patient == patient_key, c.code == code, c.observed_utc == observed_utc))
 
 
+def drop_resource(connection: sa.Connection, resource: str) -> None:
+    """Forget the values of one FHIR resource: another version of it came, perhaps about somebody else."""
+    connection.execute(sa.delete(lab_result).where(lab_result.c.resource == resource))
+
+
+def lab_resources(connection: sa.Connection, resource: str) -> list[tuple[Any, ...]]:
+    """Return (patient, code, value, observed) of the rows of one FHIR resource."""
+    c = lab_result.c
+    rows = connection.execute(sa.select(c.patient, c.code, c.value, c.observed_utc).where(c.resource == resource))
+    return [tuple(row) for row in rows]
+
+
 def keep_lab(connection: sa.Connection, **values: Any) -> bool:
     """Write one value; ``False`` when the very same is there."""
     c = lab_result.c
@@ -178,10 +190,17 @@ def keep_lab(connection: sa.Connection, **values: Any) -> bool:
     return True
 
 
-def lab_rows(connection: sa.Connection, keys: Collection[str]) -> list[sa.Row[Any]]:
-    """Return the values of these patients, oldest first."""
+def newest_lab(connection: sa.Connection) -> int:
+    """Return the number of the row that was written last; 0: there is none."""
+    return int(connection.execute(sa.select(sa.func.max(lab_result.c.lab_result_id))).scalar() or 0)
+
+
+def lab_rows(connection: sa.Connection, keys: Collection[str], until: int | None = None) -> list[sa.Row[Any]]:
+    """Return the values of these patients, oldest first; ``until``: none that was written after the row of this number."""
     c = lab_result.c
     query = sa.select(lab_result).where(c.patient.in_(sorted(keys)))
+    if until is not None:
+        query = query.where(c.lab_result_id <= until)
     return sorted(connection.execute(query), key=lambda row: (row.observed_utc or row.received_utc, row.lab_result_id))
 
 

@@ -65,12 +65,35 @@ class ListenerSettings(BaseModel):
     frame_seconds: float = Field(default=30, gt=0, description="A message that has begun must end within this time, in seconds.")
 
 
+class FhirLaboratorySettings(BaseModel):
+    """Laboratory results as FHIR R4 Observations: pushed to the hook (``feedback.fhir.hook_token_file``), or asked for by runs that
+    wait for them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    patient_systems: dict[str, str] = Field(
+        min_length=1,
+        description="URI of an identifier system -> Issuer of Patient ID that images name beside the same numbers; empty: they "
+        "name none. Required: numbers of other systems are other people's.",
+    )
+    ask: tuple[str, ...] = Field(
+        default=(),
+        description="Names of fhir_rest destinations that are asked while a run waits (wait_for_labs_minutes); one alone is also "
+        "asked whose an Observation is that was pushed with a reference.",
+    )
+    ask_seconds: float = Field(default=60, ge=1, description="How often they are asked while a run waits. Default 60 s.")
+
+
 class OrdersSettings(BaseModel):
-    """What the node takes from the hospital's messages. Without a listener it takes none."""
+    """What the node takes from the hospital's messages. Without a listener it takes none, unless a laboratory speaks FHIR."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     listener: ListenerSettings | None = Field(default=None, description="The MLLP port. Default: none.")
+    fhir: FhirLaboratorySettings | None = Field(
+        default=None, description="Laboratory results by FHIR. Default: no Observation of a laboratory is kept."
+    )
     patient_id_authority: str = Field(
         default="",
         description="Assigning authority (PID-3.4) of the numbers that images carry as Patient ID. Default: every number of type "

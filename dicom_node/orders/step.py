@@ -20,6 +20,7 @@ from dicom_node.core.phi import Phi
 from dicom_node.core.result_message import ReportText, ResultMessage
 from dicom_node.orders import repository
 from dicom_node.orders.acknowledgement import acknowledge
+from dicom_node.orders.laboratory import NewValues
 from dicom_node.orders.messages import HANDLERS
 from dicom_node.orders.messages.contract import Context, Merge, Taken, ignored
 from dicom_node.orders.reading import Hl7Message, Refused, read_message
@@ -35,7 +36,8 @@ class Inbox:
 
     ``merged`` is called with each merge, in the transaction that keeps it: what it means for studies is not this room's to know.
     ``answered`` likewise with what somebody else says of this node's results, and with the message's SHA-256; it returns whether
-    anything was kept, and in a sentence without identifiers what became of it.
+    anything was kept, and in a sentence without identifiers what became of it. ``values_came`` likewise with laboratory values that
+    were not known before.
     """
 
     database: sa.Engine
@@ -44,6 +46,7 @@ class Inbox:
     own_application: str
     merged: Callable[[sa.Connection, Merge], None]
     answered: Callable[[sa.Connection, tuple[ResultMessage | ReportText, ...], str], tuple[bool, str]] = lambda *_: (False, "")
+    values_came: Callable[[sa.Connection, NewValues], None] = lambda *_: None
 
 
 def take(inbox: Inbox, data: bytes) -> bytes | None:
@@ -96,6 +99,8 @@ def _keep(inbox: Inbox, message: Hl7Message, sha256: str) -> Taken:
             repository.keep_message(connection, *identity, **values)
             for merge in taken.merges:
                 inbox.merged(connection, merge)
+            if taken.values is not None:
+                inbox.values_came(connection, taken.values)
     except IntegrityError:
         with reading(inbox.database) as connection:
             if repository.message_state(connection, *identity) not in ("applied", "ignored"):
@@ -149,6 +154,8 @@ class LabResult(NamedTuple):
     unit: str
     status: str  # F | C
     observed_utc: float | None
+    source: str = "hl7"  # hl7 | fhir
+    number: int = 0  # of its row: later ones are higher
 
 
 def patient_now(connection: sa.Connection, patient_id: str, issuer: str = "") -> PatientNow | None:
@@ -233,13 +240,42 @@ def _same(connection: sa.Connection, key: str, patient_id: str, issuer: str) -> 
     return any(n == number and (not a or not authority or a == authority) for n, _, a in (one.partition("|") for one in mine))
 
 
-def labs_of(connection: sa.Connection, patient_id: str, issuer: str = "") -> list[LabResult]:
-    """Return the final laboratory values of a patient, those of records merged with it too, oldest first."""
+def labs_of(connection: sa.Connection, patient_id: str, issuer: str = "", until: int | None = None) -> list[LabResult]:
+    """Return the final laboratory values of a patient, those of records merged with it too, oldest first.
+
+    Parameters
+    ----------
+    until
+        Where given: nothing that was written after the row of this number.
+    """
+    keys = lab_keys(connection, patient_id, issuer)
+    rows = repository.lab_rows(connection, keys, until) if keys else []
+    return [LabResult(r.code, r.value, r.unit, r.status, r.observed_utc, r.source, r.lab_result_id) for r in rows]
+
+
+def lab_keys(connection: sa.Connection, patient_id: str, issuer: str = "") -> set[str]:
+    """Return the keys of all records whose laboratory values are this patient's, merges followed; nobody's when that is uncertain.
+
+    The number alone may be of several people: where the header names no issuer that the messages know, and these know the number of
+    several issuers that were not merged, nobody can tell which of them it is.
+    """
     if not str.__str__(patient_id).strip():
-        return []
+        return set()
     known = [row.patient for row in repository.patient_rows(connection, patient_id, issuer)]
-    keys = repository.merged_keys(connection, [*known, patient_key(patient_id, issuer), patient_key(patient_id)])
-    return [LabResult(r.code, r.value, r.unit, r.status, r.observed_utc) for r in repository.lab_rows(connection, keys)]
+    left = {repository.survivor(connection, key) for key in known}
+    if len({key.partition("|")[2] for key in left} - {""}) > 1:
+        return set()
+    return repository.merged_keys(connection, [*known, patient_key(patient_id, issuer), patient_key(patient_id)])
+
+
+def one_person(connection: sa.Connection, key: str) -> set[str]:
+    """Return the keys of all records that the hospital made one with this one, and its own."""
+    return repository.merged_keys(connection, [key]) | {key}
+
+
+def newest_lab(connection: sa.Connection) -> int:
+    """Return the number of the laboratory value that was written last; 0: there is none."""
+    return repository.newest_lab(connection)
 
 
 def list_messages(connection: sa.Connection, limit: int, states: tuple[str, ...] = ()) -> list[dict[str, Any]]:

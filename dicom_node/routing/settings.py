@@ -138,6 +138,13 @@ class Rule(BaseModel):
         ge=0,
         description="Flags an hour of this rule; results above it are sent without. Default 30: one in two minutes.",
     )
+    wait_for_labs_minutes: float = Field(
+        default=0,
+        ge=0,
+        le=1440,
+        description="How long a run waits for laboratory values that its pipeline takes and nobody has told yet, in minutes; then "
+        "it goes on without and says so. Values that come, or a person on the study's page, end it at once. Default 0: never.",
+    )
     accept_age_unknown: bool = Field(default=False, description="Analyse although the patient's age is unknown.")
     accept_ap: bool = Field(
         default=False, description="Read AP views; needs an operating point valid for AP, else every result is for review."

@@ -19,7 +19,7 @@ REASON = "patient_merged"
 ENDS = "It waits for images with a corrected header, or for a person to release it."
 #: Studies heard of in this time are looked for; an older one is held by the guard if anything of it is still to be sent.
 LOOK_BACK_DAYS = 30
-_OPEN_RUNS = ("queued", "running")
+_OPEN_RUNS = ("waiting", "queued", "running")
 _OPEN = (DeliveryState.WITHHELD, DeliveryState.QUEUED, DeliveryState.WAITING, DeliveryState.DEAD)
 _GONE = (DeliveryState.SENT, DeliveryState.DONE, DeliveryState.WARNED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dicom_node.delivery import step as delivery
 from dicom_node.engine.port import DELIVERIES
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference import repository as runs
+from dicom_node.inference import waiting
 from dicom_node.inference.findings_store import drop_arrays, has_findings, load_findings, load_outcome, save_findings
 from dicom_node.inference.runner import PipelineJob, PipelineProcess
 from dicom_node.inference.shown import keep_shown
@@ -27,8 +29,9 @@ from dicom_node.results import repository as artifacts
 from dicom_node.results import step as results
 from dicom_node.results.context import ResultContext
 from dicom_node.stages.answers.case import tell_unanswered
+from dicom_node.stages.clinical_data import takes_labs
 from dicom_node.stages.flags import FLAGS, may_raise_flag
-from dicom_node.stages.people import with_known_age, with_known_labs
+from dicom_node.stages.people import newest_values, with_known_age, with_known_labs
 from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import FOR_NOW, Rooms
 from dicom_node.store.connect import reading
@@ -89,7 +92,9 @@ def analyse(rooms: Rooms, process: PipelineProcess, key: str) -> None:
         if not _goes_on(connection, stored):
             return
         study, _ = with_known_age(connection, studies.load_study(connection, stored.request.study_key, rooms.home.path))
-        study = with_known_labs(connection, study)
+        if takes_labs(stored.request.pipeline):
+            mark = waiting.begin_reading(connection, key, newest_values(connection))
+            study = replace(with_known_labs(connection, study, mark), waited_minutes=stored.wait_minutes)
     if has_findings(folder):
         return
     if rooms.guard.before_analysis(stored.request.study_key):

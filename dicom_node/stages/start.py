@@ -9,18 +9,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_node.core.laboratory import LabInput
 from dicom_node.core.run import RunRequest, Selection, place_in_queue, run_key
 from dicom_node.core.study import Study
 from dicom_node.engine.port import RUNS
 from dicom_node.inference import bundles as inference_bundles
 from dicom_node.inference import repository as runs
+from dicom_node.inference import waiting
 from dicom_node.inference.child import WarmUp
 from dicom_node.plugins import load_kind
 from dicom_node.routing import step as routing
 from dicom_node.routing.settings import Rule
+from dicom_node.stages.clinical_data import inputs_of_pipeline, takes_labs, wait_until, waiting_sentence
 from dicom_node.stages.complete import held_as_incomplete, incomplete_sentence
 from dicom_node.stages.opt_outs import held_as_opted_out
-from dicom_node.stages.people import with_known_age
+from dicom_node.stages.people import known_labs, with_known_age
 from dicom_node.stages.reports import most_urgent, report_is_final
 from dicom_node.stages.rooms import Rooms
 from dicom_node.stages.withdraw import withdraw_void
@@ -28,6 +31,7 @@ from dicom_node.store.connect import reading
 from dicom_node.store.story import tell
 from dicom_node.studies import step as studies
 from dicom_node.studies.evidence import Next, Standing
+from dicom_node.studies.patients import one_patient
 
 
 def start_study(rooms: Rooms, study_key: str, now: float) -> None:
@@ -84,6 +88,8 @@ class _PlannedRun:
     selection: Selection
     bundles: inference_bundles.ChosenBundles
     settings: dict[str, Any]
+    inputs: tuple[LabInput, ...] = ()  # what it takes from a laboratory
+    patient: tuple[str, str] = ("", "")  # Patient ID and issuer, where it takes anything
 
 
 def _plan_run(rooms: Rooms, study: Study, rule: Rule) -> _PlannedRun:
@@ -92,11 +98,17 @@ def _plan_run(rooms: Rooms, study: Study, rule: Rule) -> _PlannedRun:
     settings = inference_bundles.pipeline_settings(rooms.settings.inference, rule)
     selection: Selection = pipeline.select_images(study, pipeline.Settings(**settings))
     chosen = inference_bundles.choose(pipeline.NEEDS, rule.bundles, rooms.bundle_roots, rule.policy)
-    return _PlannedRun(rule, selection, chosen, settings)
+    if not selection.read or not takes_labs(rule.pipeline):
+        return _PlannedRun(rule, selection, chosen, settings)
+    with reading(rooms.database) as connection:
+        patient = one_patient(connection, study.study_key)
+        labs = known_labs(connection, study.study_key, patient)
+    inputs = inputs_of_pipeline(rule.pipeline, settings, selection.read[0].facts, labs)
+    return _PlannedRun(rule, selection, chosen, settings, inputs, patient or ("", ""))
 
 
 def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned: _PlannedRun, incomplete: str = "") -> None:
-    """Write the run's row and submit its workflow, unless the images read are those of the last result."""
+    """Write the run's row and submit its workflow, unless the images read are those of the last result, or it is to wait."""
     rule, selection, chosen = planned.rule, planned.selection, planned.bundles
     read = tuple(i.sop_instance_uid for i in selection.read)
     last = runs.latest_run(connection, study.study_key, rule.pipeline)
@@ -110,6 +122,12 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
             f"{rule.pipeline}: what arrived changes none of the images read.",
         )
         return
+    asked = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    refused = selection.refusal or ("pipeline_failed" if chosen.problem else "")
+    until = None if refused else wait_until(rule, planned.inputs, asked.timestamp())
+    if last is not None and last.state == runs.WAITING:
+        until = _instead_of(connection, last, until)
+        last = runs.latest_run(connection, study.study_key, rule.pipeline)
     revision = runs.next_revision(connection, study.study_key, rule.pipeline)
     request = RunRequest(
         run_key=run_key(
@@ -127,7 +145,7 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
         after_report=rule.after_report,
         destinations=rule.destinations,
         outputs=rule.outputs,
-        requested_at=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        requested_at=asked,
         bundles={name: str(folder) for name, folder in chosen.folders.items()},
         predecessor=last.request.run_key if last else "",
         incomplete=incomplete,
@@ -137,13 +155,17 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
         request,
         read=read,
         not_read=selection.not_read,
-        refusal=selection.refusal or ("pipeline_failed" if chosen.problem else ""),
+        refusal=refused,
         detail=selection.detail or chosen.problem,
         study_revision=study.revision,
         settings=planned.settings,
         marked=selection.marked,
+        wait_until_utc=until,
+        wait_minutes=rule.wait_for_labs_minutes if until is not None else 0,
     )
-    rooms.port.submit_run(connection, request.run_key, place_in_queue(request.priority, request.requested_at.timestamp()))
+    waiting.keep_inputs(connection, request.run_key, study.study_key, planned.patient, planned.inputs)
+    if until is None:
+        rooms.port.submit_run(connection, request.run_key, place_in_queue(request.priority, request.requested_at.timestamp()))
     text = f'{rule.pipeline} requested by rule "{rule.name}", result {revision}, {len(read)} image(s) to read.'
     tell(connection, study.study_key, "routing", "run.requested", text)
     for words in selection.choice:
@@ -151,3 +173,15 @@ def _request_run(rooms: Rooms, connection: sa.Connection, study: Study, planned:
     if report_is_final(connection, study.study_key):
         text = f"The final report for this order is known already; the rule says: {rule.after_report.value}."
         tell(connection, study.study_key, "routing", "report.known", text)
+    if until is not None:
+        text = waiting_sentence(rule.pipeline, planned.inputs, rule.wait_for_labs_minutes)
+        tell(connection, study.study_key, "inference", "run.waits", text)
+
+
+def _instead_of(connection: sa.Connection, last: runs.StoredRun, until_utc: float | None) -> float | None:
+    """End a run that waits and would read other images than the study has now; return until when the next one waits: no longer."""
+    request = last.request
+    runs.finish_run(connection, request.run_key, "cancelled", None)
+    text = f"{request.pipeline}: result {request.revision} is not made. Other images are to be read since it began to wait."
+    tell(connection, request.study_key, "inference", "run.cancelled", text)
+    return until_utc if until_utc is None or last.wait_until_utc is None else min(until_utc, last.wait_until_utc)

@@ -66,7 +66,7 @@ def withdraw_answers(rooms: Rooms, study_key: str, cause: Cause) -> int:
     Neither is given again because another object arrives.
     """
     with rooms.database.begin() as connection:
-        waiting = [stored for stored in runs.unfinished_runs(connection) if stored.request.study_key == study_key]
+        waiting = runs.open_runs(connection, study_key)
         stopped = sum(_stop(connection, stored, "withdrawn", "A person withdrew it.") for stored in waiting)
     with reading(rooms.database) as connection:
         answered = runs.answered_runs(connection, study_key)

@@ -42,8 +42,17 @@ def _to_3(_op: Operations) -> None:
     """Answers, tasks, opt-outs: new tables only. The number is raised because an older node would analyse who opted out."""
 
 
+def _to_4(op: Operations) -> None:
+    """Where a laboratory value came from. Runs may wait for values now, and an older node would leave them waiting for ever."""
+    if not sa.inspect(op.get_bind()).has_table("lab_result"):  # schema 1: it is made whole
+        return
+    op.add_column("lab_result", sa.Column("source", sa.String, nullable=False, server_default="hl7"))
+    op.add_column("lab_result", sa.Column("resource", sa.String, nullable=False, server_default=""))
+    op.create_index("lab_result_resource", "lab_result", ["resource"])
+
+
 #: The step that leads to each schema, from the one before it.
-STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3}
+STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
 
 
 def migrate(connection: sa.Connection, found: int, wanted: int) -> None:

@@ -23,7 +23,8 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
     -------
     dict
         ``study_key, state, hold_reason, revision, first_received_utc, last_received_utc, deadline_utc, counts, instances, runs,
-        artifacts, deliveries, story``. Times are seconds since 1970, UTC. No names, identifiers or UIDs of the patient's objects.
+        artifacts, deliveries, story, lab_inputs`` (names of what runs take from a laboratory). Times are seconds since 1970, UTC.
+        No names, identifiers or UIDs of the patient's objects.
 
     Raises
     ------
@@ -44,6 +45,7 @@ def study_story(connection: sa.Connection, key_or_uid: str) -> dict[str, Any]:
         "artifacts": [_artifact(r) for r in made],
         "deliveries": [_delivery(r, roles[r.artifact_id]) for r in sent],
         "story": [line._asdict() for line in read_story(connection, key)],
+        "lab_inputs": repository.lab_inputs_of(connection, key),
         "result": _result(row, repository.runs_of(connection, key)),
     }
 
@@ -70,11 +72,15 @@ def _listed(connection: sa.Connection, row: Any) -> dict[str, Any]:
         **_head(row),
         "counts": repository.counts(connection, row.study_key),
         "runs": [_run(r) for r in runs],
-        "answer": result.get("reason") or result.get("headline", ""),
+        "answer": result.get("reason") or result.get("headline") or _waits(runs),
         "planned": len(deliveries),
         "delivered": sum(one.state in DELIVERED for one in deliveries),
         "proof": _weakest_proof(deliveries),
     }
+
+
+def _waits(runs: list[Any]) -> str:
+    return "Waits for values of the laboratory." if any(r.state == "waiting" for r in runs) else ""
 
 
 def _result(row: Any, runs: list[Any]) -> dict[str, Any]:
@@ -114,7 +120,8 @@ def _instance(row: Any) -> dict[str, Any]:
 
 def _run(row: Any) -> dict[str, Any]:
     names = ("run_key", "pipeline", "rule", "revision", "state", "summary", "requested_utc", "finished_utc")
-    return {name: getattr(row, name) for name in names}
+    until = (row.request or {}).get("wait_until_utc") if row.state == "waiting" else None
+    return {**{name: getattr(row, name) for name in names}, "wait_until_utc": until}
 
 
 def _artifact(row: Any) -> dict[str, Any]:

@@ -48,6 +48,21 @@ def addressed(connection: sa.Connection, study_key: str) -> Addressed | None:
     )
 
 
+def one_patient(connection: sa.Connection, study_key: str) -> tuple[Phi, Phi] | None:
+    """Return Patient ID and issuer of a study whose objects all name one patient; ``None``: several, or nobody.
+
+    What is empty contradicts nothing: an issuer that some of the objects name is that of all.
+    """
+    f = instance.c.facts
+    query = sa.select(f["patient_id"].as_string(), f["issuer_of_patient_id"].as_string()).distinct()
+    named = list(connection.execute(query.where(instance.c.study_key == study_key, _CURRENT)))
+    numbers = {plain(number): number for number, _ in named if number and number.strip()}
+    issuers = {plain(issuer): issuer for _, issuer in named if issuer and issuer.strip()}
+    if len(numbers) != 1 or len(issuers) > 1:
+        return None
+    return Phi(*numbers.values()), Phi(next(iter(issuers.values()), ""))
+
+
 def studies_of(connection: sa.Connection, patient_id: str, since_utc: float) -> list[tuple[str, Phi]]:
     """Return the studies, heard of since then, whose patient has this number, each with the issuer that its header names.
 

@@ -30,7 +30,7 @@ _WHY = {
 }
 _ROOM = "studies"
 #: A run that gave, or may still give, a result from these images.
-_COUNTS = ("queued", "running", "analysed", "not_analysed")
+_COUNTS = ("waiting", "queued", "running", "analysed", "not_analysed")
 
 
 def is_rejection(sop_class_uid: str, facts: HeaderFacts) -> bool:

@@ -16,7 +16,7 @@ from dicom_node.core.identifiers import study_key as key_of
 from dicom_node.core.study import HeaderFacts, Instance, Mark
 from dicom_node.store.erasure import ERASED
 from dicom_node.store.prepared import Prepared
-from dicom_node.store.tables import artifact, delivery, instance, run, slice_mark, study
+from dicom_node.store.tables import artifact, delivery, instance, lab_input, run, slice_mark, study
 from dicom_node.studies.arrivals import InstanceState, Version
 
 # Statements of every arrival, made once: building them costs more than running them.
@@ -269,6 +269,12 @@ def artifacts_of(connection: sa.Connection, study_key: str) -> list[sa.Row[Any]]
         .order_by(run.c.requested_utc, artifact.c.role)
     )
     return list(connection.execute(query))
+
+
+def lab_inputs_of(connection: sa.Connection, study_key: str) -> list[str]:
+    """Return the names of what the study's runs take from a laboratory."""
+    query = sa.select(lab_input.c.name).where(lab_input.c.study_key == study_key).distinct().order_by(lab_input.c.name)
+    return list(connection.execute(query).scalars())
 
 
 def marks_said(connection: sa.Connection, study_key: str) -> tuple[Mark, ...]:

@@ -98,7 +98,7 @@ def why_kept(connection: sa.Connection, row: Any, proofs: dict[str, str], older_
     newest = {}
     for one in repository.runs_of(connection, row.study_key):
         newest[one.pipeline] = one.state
-        if one.state in ("queued", "running"):
+        if one.state in ("waiting", "queued", "running"):
             return "being analysed"
         if one.state in ("analysed", "not_analysed") and (one.request or {}).get("study_revision", row.revision) != row.revision:
             return "its result is to be taken back"

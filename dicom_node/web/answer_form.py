@@ -13,6 +13,7 @@ from typing import Any
 
 from dicom_node.core.feedback import REASONS, ReferenceStandard, Region, Statement, Verdict
 from dicom_node.core.findings import Decision, Finding
+from dicom_node.inference.shown import Shown
 
 MAX_COMMENT = 2000
 _MOST_REGIONS, _MOST_POINTS = 40, 200
@@ -51,9 +52,7 @@ class Answer:
     reference_date: str = ""  # DA
 
 
-def read_answer(
-    form: Mapping[str, Any], findings: Sequence[Finding], image: tuple[str, tuple[int, int]] | None, *, blinded: bool = False
-) -> Answer:
+def read_answer(form: Mapping[str, Any], findings: Sequence[Finding], images: Sequence[Shown], *, blinded: bool = False) -> Answer:
     """Read a form.
 
     Parameters
@@ -62,8 +61,8 @@ def read_answer(
         Field -> text.
     findings
         Those of the result.
-    image
-        SOP Instance UID of the image shown, and its (rows, columns); ``None``: none is shown, so nothing can be drawn.
+    images
+        The pictures shown, in their order; without any nothing can be drawn. A region names its picture by its place, from 0.
     blinded
         The AI's result was not shown: only what the person sees can be said.
 
@@ -80,7 +79,7 @@ def read_answer(
         return Answer((Statement(Verdict.ACCEPTED),), comment=comment)
     if kind == "withdraw":
         return Answer((Statement(Verdict.WITHDRAWN),), comment=comment)
-    regions = _regions(_text(form, "regions", 200_000), image, {one.key for one in findings})
+    regions = _regions(_text(form, "regions", 200_000), images, {one.key for one in findings})
     if kind == "reject":
         reason = _text(form, "reason")
         if reason not in REASONS:
@@ -135,22 +134,24 @@ def _reference(form: Mapping[str, Any]) -> tuple[ReferenceStandard, str, str]:
     return standard, value, day
 
 
-def _regions(text: str, image: tuple[str, tuple[int, int]] | None, keys: set[str]) -> tuple[Region, ...]:
+def _regions(text: str, images: Sequence[Shown], keys: set[str]) -> tuple[Region, ...]:
     if not text:
         return ()
     try:
         drawn = json.loads(text)
         if not isinstance(drawn, list) or len(drawn) > _MOST_REGIONS:
             raise ValueError
-        if drawn and image is None:
-            raise ValueError
-        return tuple(_region(one, image, keys) for one in drawn) if image is not None else ()
+        return tuple(_region(one, images, keys) for one in drawn)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise FormMistake("The drawing cannot be read; draw it again, or leave it out.") from None
 
 
-def _region(one: dict[str, Any], image: tuple[str, tuple[int, int]], keys: set[str]) -> Region:
-    uid, (rows, columns) = image
+def _region(one: dict[str, Any], images: Sequence[Shown], keys: set[str]) -> Region:
+    place = int(one.get("place", 0))
+    if not 0 <= place < len(images):
+        raise ValueError
+    image = images[place]
+    rows, columns = image.shape
     points = tuple((round(float(x), 2), round(float(y), 2)) for x, y in one["points"])
     finding, sign = str(one.get("finding", "")), int(one.get("sign", 1))
     if not 2 <= len(points) <= _MOST_POINTS or sign not in (1, -1) or (finding and finding not in keys):
@@ -159,7 +160,7 @@ def _region(one: dict[str, Any], image: tuple[str, tuple[int, int]], keys: set[s
         raise ValueError
     if len(points) == 2 and (points[0][0] == points[1][0] or points[0][1] == points[1][1]):
         raise ValueError
-    return Region(uid, points, finding, sign)
+    return Region(image.sop_instance_uid, points, finding, sign, image.frame or 1)
 
 
 def _text(form: Mapping[str, Any], name: str, most: int = 64) -> str:

@@ -15,6 +15,7 @@ from dicom_node.studies.disk import DiskState
 from dicom_node.version import VERSION
 from dicom_node.web.doorway import Doorway
 from dicom_node.web.gate import Gate, Turned, see
+from dicom_node.web.pages_clinical import clinical_pages
 from dicom_node.web.pages_login import login_pages
 from dicom_node.web.pages_marks import mark_pages
 from dicom_node.web.pages_result import result_pages
@@ -77,7 +78,7 @@ def make_app(
         app.include_router(router)
     if gate is not None and site is not None:
         _forget_strangers(site)
-        for pages in (login_pages, result_pages, mark_pages, work_pages):
+        for pages in (login_pages, result_pages, mark_pages, clinical_pages, work_pages):
             app.include_router(pages(gate, show))
         app.add_middleware(Doorway, web=site.web)
     return app

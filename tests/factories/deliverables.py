@@ -69,6 +69,22 @@ def analysed(zone: Zone = Zone.SUSPECTED, probability: float = 0.87) -> Findings
     )
 
 
+def likelihood(probability: float = 0.7312) -> Findings:
+    """Return the likelihood of a disease, by a model that learned from artificial images."""
+    return Findings(
+        pipeline="ct_ntm",
+        read=("1.2.3.1",),
+        findings=(
+            Finding("ntm_disease", codes.NTM_DISEASE, Decision.POSITIVE, probability, 0.5, note="Of disease, not infection."),
+        ),
+        zone=Zone.SUSPECTED,
+        headline="Suspected.",
+        policy=PolicyRef("screening", "cd" * 32, True, "Sensitivity at least 0.9."),
+        bundles=(dataclasses.replace(BUNDLE, name="ct_ntm", synthetic=True),),
+        flags=(Flag("clinical_missing", "Clinical data missing: smear; the model went on without."),),
+    )
+
+
 def refused(reason: str = "not_frontal") -> Findings:
     """Return a refusal."""
     return Findings(pipeline="cxr_tb", abstention=Abstention(reason, "View LL."))

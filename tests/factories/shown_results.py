@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,24 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from dicom_node.core.codes import GRAD_CAM, Code
-from dicom_node.core.findings import BundleRef, Decision, Finding, Findings, Flag, Picture, PolicyRef, SaliencyMap, Spread, Zone
+from dicom_node.core.findings import (
+    BundleRef,
+    Decision,
+    Finding,
+    Findings,
+    Flag,
+    Picture,
+    PolicyRef,
+    SaliencyMap,
+    SliceScore,
+    Spread,
+    Zone,
+)
 from dicom_node.core.identifiers import accession_token
 from dicom_node.core.summary import summary_line
 from dicom_node.feedback.settings import ReaderSettings
 from dicom_node.home import Home
+from dicom_node.imaging.slice_header import CT
 from dicom_node.inference.findings_store import drop_arrays, save_findings
 from dicom_node.inference.shown import keep_shown
 from dicom_node.store import tables
@@ -64,6 +78,27 @@ def findings(sop_uid: str, picture: NDArray[np.uint8] | None = None) -> Findings
     )
 
 
+def ct_findings(slices: Sequence[str]) -> Findings:
+    """Return a positive result on slices of a CT; the last map shows nothing, and each picture has a gray of its own."""
+    shape, bundle = (512, 512), BundleRef("ct_demo", "1.0.0", "a" * 64, "demo", synthetic=True)
+    grids = [np.zeros((8, 8), np.float32) for _ in slices]
+    for n, grid in enumerate(grids[:-1]):
+        grid[2, 2 + n] = 1.0
+    placed = [Spread(grid, _stretch(shape[0], 8), _stretch(shape[1], 8)) for grid in grids]
+    return Findings(
+        pipeline="ct_pima_ipn",
+        read=tuple(slices),
+        findings=(Finding("pima", Code("PIMA", "99PACSAI", "Mucinous adenocarcinoma"), Decision.POSITIVE, 0.8, 0.5),),
+        zone=Zone.SUSPECTED,
+        headline="Suspected.",
+        policy=PolicyRef("published", "b" * 64, False, "none"),
+        bundles=(bundle,),
+        maps=tuple(SaliencyMap("pima", GRAD_CAM, "Grad-CAM", uid, one) for uid, one in zip(slices, placed, strict=True)),
+        slices=tuple(SliceScore(uid, None, 0.9 - 0.1 * n, "marked") for n, uid in enumerate(slices)),
+        pictures=tuple(Picture(uid, shape, np.full(shape, 60 + 40 * n, np.uint8)) for n, uid in enumerate(slices)),
+    )
+
+
 def _stretch(length: int, parts: int) -> NDArray[np.float32]:
     centres = (np.arange(length) + 0.5) * parts / length - 0.5
     return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(parts))).astype(np.float32)
@@ -81,11 +116,14 @@ class Office:
         """Its rows."""
         return self.site.database
 
-    def add_result(self, name: str = "one", *, revision: int = 1, picture: NDArray[np.uint8] | None = None, **values: Any) -> str:
-        """Add a study, or the next result of it; return the run key."""
+    def add_result(
+        self, name: str = "one", *, revision: int = 1, picture: NDArray[np.uint8] | None = None, slices: int = 0, **values: Any
+    ) -> str:
+        """Add a study, or the next result of it; return the run key. ``slices``: of a CT, so many key slices."""
         key, sop_uid, now = f"rn_{name}{revision:02d}", f"1.2.826.0.1.{sum(map(ord, name))}.1", time.time()
         study = f"st_{name}"
-        made = findings(sop_uid, picture)
+        uids = [f"{sop_uid}.{n}" for n in range(slices)] or [sop_uid]
+        made = ct_findings(uids) if slices else findings(sop_uid, picture)
         folder = self.site.home.results / key
         save_findings(folder, made)
         keep_shown(folder)
@@ -110,7 +148,12 @@ class Office:
                         study_key=study, study_instance_uid=f"{sop_uid}.0", state="routed", revision=1, **times
                     )
                 )
-                connection.execute(sa.insert(tables.instance).values(**_instance(study, sop_uid, now)))
+                for n, uid in enumerate(uids):
+                    row = _instance(study, uid, now)
+                    if slices:
+                        number = {"series_number": "2", "instance_number": str(57 + n), "modality": "CT"}
+                        row |= {"sop_class_uid": CT, "facts": row["facts"] | number}
+                    connection.execute(sa.insert(tables.instance).values(**row))
             connection.execute(sa.insert(tables.run).values(**{**run, **values}))
             connection.execute(sa.insert(tables.result_number).values(number=accession_token(ACCESSION), run_key=key))
         return key

@@ -119,6 +119,22 @@ def test_a_note_in_the_study_from_the_start_is_heeded(node: InProcessNode, sent:
     assert "A person marked 3 slices." in told(story)
 
 
+def test_a_note_on_another_reconstruction_is_mapped_by_position(node: InProcessNode, sent: list[Dataset]) -> None:
+    """The note names the soft-tissue series; the one with the lung kernel is read at the same places, and every output says so."""
+    drawn = thorax(3, slices=SLICES, size=SIZE, nodules=(("pima", 30.0),))
+    soft = as_series(drawn, seed=SEED, series="4", SeriesNumber=4, ConvolutionKernel="B30f")
+    story = node.answer(*sent, *soft, key_object_note(soft[18:20]))
+    assert len(story["runs"]) == 1
+    assert "ct_pima_ipn: read Series 1:" in told(story)
+    assert "A person marked 2 slices (2 in other series)." in told(story)
+    named = {dcm.SourceImageSequence[0].ReferencedSOPInstanceUID for dcm in map(_read, pictures(node.out))}
+    assert named == {ds.SOPInstanceUID for ds in sent[1:-1][18:20]}
+    assert all("mapped by position from series 4" in text for text in (*node.sent_text(".json"), *node.sent_text(".hl7")))
+    errors = {path.stem: dciodvfy_errors(path) for path in node.out.rglob("*.dcm")}
+    assert errors == {name: [] for name in errors}
+    assert all("SYNTHETIC" in _read(path).SeriesDescription for path in node.out.rglob("*.dcm"))
+
+
 def test_slices_marked_on_the_page_are_read_again(node: InProcessNode, sent: list[Dataset]) -> None:
     """A reader who is logged in names slices; the study gets another result on them; nobody else can, and no other image."""
     node.answer(*sent)

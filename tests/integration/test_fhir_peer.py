@@ -26,7 +26,7 @@ from dicom_node.results.outputs import diagnostic_report
 from dicom_node.results.settings import ResultsSettings
 from dicom_node.results.withdrawals.take_back import build_withdrawal
 from dicom_node.results.withdrawals.withdrawal import Withdrawal
-from tests.factories.deliverables import analysed, context, refused, request
+from tests.factories.deliverables import analysed, context, likelihood, refused, request
 
 PEER = Path(__file__).parents[2] / "deploy" / "dev" / "fhir_peer"
 CREATING = ResultsSettings(fhir=FhirSettings(patient="create", patient_system="urn:oid:1.2.3", accession_system="urn:oid:1.2.4"))
@@ -36,6 +36,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "refused": ({"findings": refused()}, ""),
     "two accessions": ({"requested_accessions": (Phi("ACC-1"), Phi("ACC-2"))}, ""),
     "created patient": ({"settings": CREATING}, ""),
+    "likelihood of disease": ({"findings": likelihood()}, ""),
     "no patient": ({"patient_id": Phi(""), "accession_number": Phi(""), "study_date": "", "acquisition_datetime": ""}, ""),
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import sqlalchemy as sa
 
@@ -30,6 +31,7 @@ READERS = tuple(ReaderSettings(name=f"Reader^{name}", role="radiologist", login=
 SLICE = 6  # whose image carries the region
 #: Before they saw the model, and after: how likely; was the map at the right place?
 SAID = {"a": (1.0, 1.0, "yes"), "b": (0.25, 0.75, "yes"), "c": (0.0, 0.75, "no")}
+BUNDLE = "ab" * 32  # hash of the model that they saw
 BOX = ((40.0, 20.0), (10.0, 30.0))  # columns and rows of two corners, not in order
 
 
@@ -50,6 +52,10 @@ def folder(phantom: object, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     values = {"run_key": run_key, "study_key": key, "pipeline": "ct_ntm", "rule": "r", "revision": 1, "state": "analysed"}
     request = {"study_revision": 1, "read": [str(one.SOPInstanceUID) for one in series], "not_read": []}
     summary = {"decision": "review", "probabilities": {"ntm_disease": 0.7}, "headline": ""}
+    kept = node.rooms.home.results / run_key
+    kept.mkdir(parents=True)
+    findings = {"findings": [{"key": "ntm_disease", "decision": "review"}], "bundles": [{"sha256": BUNDLE}], "policy": None}
+    (kept / "findings.json").write_text(json.dumps(findings))
     desk = Desk(node.rooms.home, READERS, node.rooms.settings.feedback)
     with node.rooms.database.begin() as connection:
         values |= {"request": request, "summary": summary, "requested_utc": time.time(), "finished_utc": time.time()}
@@ -85,6 +91,7 @@ def test_first_and_second_looks_come_back_as_they_were_logged(case: ExportedCase
     assert sorted(case.first.values()) == [0.0, 0.25, 1.0]
     assert sorted(case.again.values()) == [0.75, 0.75, 1.0]
     assert case.probability == 0.7
+    assert case.bundles == (BUNDLE,)
     first = case.first_reads()
     assert not is_consensus(first.scores)
     said = case.re_examined()
@@ -94,9 +101,11 @@ def test_first_and_second_looks_come_back_as_they_were_logged(case: ExportedCase
     assert sorted(by_reader.values()) == [(0.0, 0.75, -1), (0.25, 0.75, 1), (1.0, 1.0, 1)]
 
 
-def test_a_region_lands_in_the_layer_and_the_cells_of_its_slice(case: ExportedCase, phantom: object) -> None:
+def test_a_region_lands_in_the_layer_and_the_cells_of_its_slice(case: ExportedCase, phantom: object, folder: Path) -> None:
     (region,) = case.regions
     assert region.image in case.images
+    # a site reads its series from the export itself: the file is named by the image that the region lies on
+    assert str(pydicom.dcmread(folder / region.image, stop_before_pixels=True).SOPInstanceUID) == Path(region.image).stem
     config = {"window_hu": [-1000, 400], "margin_mm": 10, "size": [8, 16, 16]}
     prepared = prepare_volume(phantom.hu, phantom.spacing_mm, phantom.lungs, config)  # type: ignore[attr-defined]
     drawn = on_grid(region, SLICE, prepared, (2, 4, 4))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from dicom_node.core.result_message import ReportText, ResultMessage
 from dicom_node.orders import repository
+from dicom_node.orders.laboratory import FINAL, WITHDRAWN, NewValues, Value, keep_values
 from dicom_node.orders.messages import own_result
 from dicom_node.orders.messages.contract import Context, Handler, Taken, accession_number, first, ignored, order_groups
 from dicom_node.orders.people import identifiers
@@ -21,8 +22,6 @@ from dicom_node.orders.reading import Hl7Message, Segment, moment
 _RADIOLOGY = frozenset(("RAD", "RX", "XRC", "CT", "CTH", "NMR", "NMS", "RUS", "OUS", "VUS", "CUS", "IMG", "DX", "CR", "MR", "MG"))
 #: OBX-2 of a value; TX, FT, ED and RP are documents.
 _VALUES = frozenset(("NM", "SN", "ST", "CE", "CWE", "CNE"))
-_FINAL = ("F", "C")
-_WITHDRAWN = ("D", "W")
 _LONGEST = 200
 
 
@@ -31,6 +30,7 @@ def result(connection: sa.Connection, message: Hl7Message, context: Context) -> 
     if message.header.value(3) == context.own_application or repository.is_our_message(connection, message.control_id):
         return ignored("The message is this node's own.")
     values = reports = 0
+    new: NewValues | None = None
     told: list[ResultMessage | ReportText] = []
     for number, group in enumerate(order_groups(message), start=1):
         own = own_result.about_us(connection, group)
@@ -41,14 +41,17 @@ def result(connection: sa.Connection, message: Hl7Message, context: Context) -> 
         section = _field(group, 24).upper()
         labs = [] if section in _RADIOLOGY else list(_values(group, context))
         if labs:
-            values += _keep_values(connection, message, labs, context)
+            kept = _keep_values(connection, message, labs, context)
+            values += len(labs) if kept else 0
+            new = kept if kept is None or new is None else NewValues(new.patient, new.codes | kept.codes)
         elif section in _RADIOLOGY or not section:
             reports += _keep_report(connection, message, group, context)
             report = own_result.report_text(message, group, number, context)
             told += [report] if report is not None else []
     if not values and not reports:
         return Taken("ignored", "" if told else "No final laboratory value and no report on an accession number.", told=tuple(told))
-    return Taken("applied", f"{values} laboratory value(s), {reports} report(s).", told=tuple(told))
+    text = f"{values} laboratory value(s), {reports} report(s)."
+    return Taken("applied", text, told=tuple(told), values=new if new and new.codes else None)
 
 
 def _field(group: list[Segment], number: int) -> str:
@@ -74,21 +77,16 @@ def _keep_report(connection: sa.Connection, message: Hl7Message, group: list[Seg
     return 1
 
 
-def _values(group: list[Segment], context: Context) -> Iterator[dict[str, object]]:
+def _values(group: list[Segment], context: Context) -> Iterator[Value]:
     """Yield coded observations that are final, corrected or withdrawn."""
     for obx in (segment for segment in group if segment.name == "OBX"):
         status = obx.value(11).upper()
         code, scheme = obx.value(3, 1), obx.value(3, 3)
         coded = obx.value(2).upper() in _VALUES and code and scheme
-        if own_result.is_ours(obx) or not coded or status not in (*_FINAL, *_WITHDRAWN):
+        if own_result.is_ours(obx) or not coded or status not in (*FINAL, *WITHDRAWN):
             continue
-        yield {
-            "code": f"{code}^{scheme}"[:_LONGEST],
-            "value": _value(obx)[:_LONGEST],
-            "unit": obx.value(6)[:_LONGEST],
-            "status": status,
-            "observed_utc": moment(obx.value(14) or _field(group, 7), context.timezone),
-        }
+        observed = moment(obx.value(14) or _field(group, 7), context.timezone)
+        yield Value(f"{code}^{scheme}"[:_LONGEST], _value(obx)[:_LONGEST], obx.value(6)[:_LONGEST], status, observed)
 
 
 def _value(obx: Segment) -> str:
@@ -100,20 +98,11 @@ def _value(obx: Segment) -> str:
     return "^".join(parts[:3]).rstrip("^") if kind in ("CE", "CWE", "CNE") else parts[0]
 
 
-def _keep_values(connection: sa.Connection, message: Hl7Message, labs: list[dict[str, object]], context: Context) -> int:
+def _keep_values(connection: sa.Connection, message: Hl7Message, labs: list[Value], context: Context) -> NewValues | None:
+    """Keep them for the patient of PID-3; ``None`` when nobody is named."""
     pid = message.first("PID")
     numbers = identifiers(pid, 3, context.settings.patient_id_authority) if pid else ()
-    if not numbers:
-        return 0
-    key = numbers[0].key
-    repository.keep_patient(connection, key, context.now_utc)
-    replaced = {(str(lab["code"]), lab["observed_utc"]) for lab in labs if lab["status"] != "F"}
-    for code, observed in replaced:
-        repository.drop_labs(connection, key, code, observed if isinstance(observed, float) else None)
-    final = [lab for lab in labs if lab["status"] in _FINAL]
-    for lab in final:
-        repository.keep_lab(connection, patient=key, received_utc=context.now_utc, **lab)
-    return len(labs)
+    return keep_values(connection, numbers[0].key, labs, now_utc=context.now_utc) if numbers else None
 
 
 HANDLERS: Mapping[str, Handler] = {"ORU^R01": result}

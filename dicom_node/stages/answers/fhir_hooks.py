@@ -1,4 +1,4 @@
-"""web -> feedback: what a FHIR server brings to the hook is recorded; what it only hints at is asked for."""
+"""web -> feedback, orders: what a FHIR server brings to the hook is recorded; what it only hints at is asked for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dicom_node.config.model import NodeSettings
 from dicom_node.feedback.step import Desk
 from dicom_node.home import Home
 from dicom_node.stages.answers.resources import Json, take
+from dicom_node.stages.fhir_laboratory import PushedObservations
 from dicom_node.store.tables import answer_poll
 from dicom_node.web.fhir_hook import fhir_hook
 
@@ -40,12 +41,15 @@ def fhir_hooks(home: Home, settings: NodeSettings, database: sa.Engine) -> tuple
 def hook_takes(home: Home, settings: NodeSettings, database: sa.Engine) -> Callable[[Sequence[Json]], list[str]]:
     """Return what the hook hands resources to; who shows a token of the file is believed who its people are."""
     desk = Desk(home, settings.readers, settings.feedback)
+    laboratory = PushedObservations(settings)
 
     def taken(resources: Sequence[Json]) -> list[str]:
+        found = laboratory.found(resources)
         with database.begin() as connection:
             done = take(connection, resources, desk, vouched=True)
+            values = laboratory.keep(connection, found)
         if any(one.get("resourceType") in ("Provenance", "Task") for one in resources):
             want(database, settings.feedback.fhir.poll)  # what they refer to may have to be asked for
-        return [one.state for one in done]
+        return [*(one.state for one in done), *values]
 
     return taken

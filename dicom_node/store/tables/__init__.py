@@ -18,8 +18,8 @@ from dicom_node.store.tables.answers import (
 from dicom_node.store.tables.base import SCHEMA_VERSION, metadata, schema
 from dicom_node.store.tables.orders import lab_result, message, order, patient
 from dicom_node.store.tables.peers import archive_answer, association, commitment, lease
-from dicom_node.store.tables.runs import artifact, delivery, result_number, run
-from dicom_node.store.tables.studies import instance, refused_object, slice_mark, story, study
+from dicom_node.store.tables.runs import artifact, delivery, lab_input, result_number, run
+from dicom_node.store.tables.studies import instance, lab_answer, refused_object, slice_mark, story, study
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -35,6 +35,8 @@ __all__ = [
     "exposure",
     "golden_case",
     "instance",
+    "lab_answer",
+    "lab_input",
     "lab_result",
     "lease",
     "message",

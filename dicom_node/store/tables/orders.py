@@ -46,7 +46,7 @@ order = sa.Table(
     sa.Column("changed_utc", sa.Float, nullable=False),
 )
 
-# Laboratory results (OBX of ORU^R01), final ones only.
+# Laboratory results (OBX of ORU^R01, FHIR Observations), final ones only.
 lab_result = sa.Table(
     "lab_result",
     metadata,
@@ -58,5 +58,8 @@ lab_result = sa.Table(
     sa.Column("status", sa.String, nullable=False),  # F | C
     sa.Column("observed_utc", sa.Float),
     sa.Column("received_utc", sa.Float, nullable=False),
+    sa.Column("source", sa.String, nullable=False, default="hl7", server_default="hl7"),  # hl7 | fhir
+    sa.Column("resource", sa.String, nullable=False, default="", server_default=""),  # of FHIR: server|Observation/id
     sa.Index("lab_result_patient", "patient"),
+    sa.Index("lab_result_resource", "resource"),
 )

@@ -15,7 +15,7 @@ run = sa.Table(
     sa.Column("pipeline", sa.String, nullable=False),
     sa.Column("rule", sa.String, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("state", sa.String, nullable=False),  # queued | running; analysed | not_analysed | failed | cancelled | …
+    sa.Column("state", sa.String, nullable=False),  # waiting | queued | running; analysed | not_analysed | failed | cancelled | …
     sa.Column("request", sa.JSON, nullable=False),  # the RunRequest: policy, release, destinations, instances read, bundles
     sa.Column("summary", sa.JSON),  # decision, zone, probabilities, code, reason: what lists show
     sa.Column("requested_utc", sa.Float, nullable=False),  # the time stamp of everything the run creates
@@ -24,6 +24,23 @@ run = sa.Table(
     sa.UniqueConstraint("study_key", "pipeline", "revision"),
     sa.Index("run_state", "state"),
     sa.Index("run_rule_requested", "rule", "requested_utc"),
+)
+
+# What a run takes from a laboratory, a row a part: for whom values are waited for, and whose later ones are told. No value.
+lab_input = sa.Table(
+    "lab_input",
+    metadata,
+    sa.Column("run_key", sa.String, sa.ForeignKey("run.run_key"), primary_key=True),
+    sa.Column("part", sa.String, primary_key=True),
+    sa.Column("study_key", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),  # for people
+    sa.Column("number", sa.String, nullable=False),  # Patient ID of the images, as compared
+    sa.Column("issuer", sa.String, nullable=False),
+    sa.Column("codes", sa.JSON, nullable=False),  # code^scheme, a list
+    sa.Column("choices", sa.JSON, nullable=False),  # what a person may say: value and words, a list
+    sa.Column("late_utc", sa.Float),  # when a value came that the run did not use any more
+    sa.Index("lab_input_number", "number"),
+    sa.Index("lab_input_study", "study_key"),
 )
 
 # One row an object made from a run. The bytes lie below HOME/results.

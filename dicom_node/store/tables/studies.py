@@ -58,6 +58,20 @@ slice_mark = sa.Table(
     sa.Column("marked_utc", sa.Float, nullable=False),
 )
 
+# What a person said of a study that a laboratory would say, one row a part and time; the newest counts.
+lab_answer = sa.Table(
+    "lab_answer",
+    metadata,
+    sa.Column("lab_answer_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("study_key", sa.String, sa.ForeignKey("study.study_key"), nullable=False),
+    sa.Column("part", sa.String, nullable=False),  # as in ``lab_input``
+    sa.Column("code", sa.String, nullable=False),  # code^scheme under which a pipeline reads it
+    sa.Column("value", sa.String, nullable=False),  # empty: nobody knows it
+    sa.Column("login", sa.String, nullable=False),  # who said it
+    sa.Column("said_utc", sa.Float, nullable=False),
+    sa.Index("lab_answer_study", "study_key"),
+)
+
 # What happened to a study, room by room, in order: the story that people read. Append only. No identifiers in ``text``.
 story = sa.Table(
     "story",

@@ -19,6 +19,7 @@ from models.training.hitl import report, training
 from models.training.hitl.folds import keyed_number
 from models.training.hitl.node_export import DrawnRegion
 from models.training.hitl.protocol import FIRST, HITL
+from models.training.hitl.site_answers import first_reads, read_exports
 from models.training.hitl.site_cohort import Scan, read_scans
 from models.training.hitl.site_index import Row, part_of, read_index
 from models.training.hitl.study import CLINICAL_ONLY, PICTURE_ONLY
@@ -62,7 +63,7 @@ def data(chests: tuple[CtPhantom, CtPhantom], tmp_path_factory: pytest.TempPathF
     rows = []
     for patient in EVERYBODY:
         (folder / patient).mkdir()
-        born = {"PatientBirthDate": "20150101"} if patient == CHILD else {}
+        born: dict[str, Any] = {"PatientBirthDate": "20150101"} if patient == CHILD else {}
         for n, ds in enumerate(as_series(chests[is_ill(patient)], seed=patient, PatientSex="F", **born)):
             ds.save_as(folder / patient / f"{n:03d}.dcm", enforce_file_format=True)
         said: Sequence[float | str] = DIFFER if patient in DIFFERED else ILL if is_ill(patient) else WELL
@@ -140,8 +141,12 @@ def went_on(
     folder = export(tmp_path_factory.mktemp("exports") / "one", cases, [region, lost])
     with pytest.MonkeyPatch.context() as patch:
         fits: list[int] = []
-        fit = training.fit
-        patch.setattr("models.training.hitl.network.fit", lambda *given: fits.append(1) or fit(*given))
+
+        def counted(*given: Any) -> Any:
+            fits.append(1)
+            return training.fit(*given)
+
+        patch.setattr("models.training.hitl.network.fit", counted)
         found = site.call("--round", "1", "--answers", str(folder))
     assert len(fits) == 2  # round 1 of either arm; round 0 is kept
     return found
@@ -159,7 +164,9 @@ def test_round_0_trains_on_first_reads_and_says_what_it_cannot_say(begun: tuple[
     assert gone.startswith(f"{CHILD}: too_young")
     bundle = load_bundle(site.out / "ct_ntm" / "1.0.0")
     assert (bundle.version, bundle.synthetic, bundle.evidence) == ("1.0.0", False, "demo")
-    assert "drawn" not in (bundle.folder / "MODEL_CARD.md").read_text()
+    card = (bundle.folder / "MODEL_CARD.md").read_text()
+    assert "drawn chests" not in card
+    assert "SYNTHETIC" not in card
 
 
 def test_what_readers_shall_look_at_next_names_patients_and_places(
@@ -178,7 +185,7 @@ def test_what_readers_shall_look_at_next_names_patients_and_places(
 
 
 def test_round_1_goes_on_with_answers_to_its_own_network_alone(
-    went_on: tuple[str, dict[str, Any]], listed: list[dict[str, str]]
+    went_on: tuple[str, dict[str, Any]], listed: list[dict[str, str]], site: Site
 ) -> None:
     page, found = went_on
     first, second = sorted({line["patient_id"] for line in listed})
@@ -193,6 +200,7 @@ def test_round_1_goes_on_with_answers_to_its_own_network_alone(
     assert [row["against"] for row in found["differences"]] == [FIRST]
     assert f"{report.USEFUL}: **not computed**" in page
     assert "All planned rounds are answered" in page
+    assert not (site.out / "next.csv").exists()
 
 
 def test_a_round_without_the_one_before_ends_with_its_cure(data: Path, tmp_path: Path) -> None:
@@ -244,6 +252,15 @@ def test_the_index_wins_over_the_header_and_the_part_follows_reads_truth_and_sit
     assert cohort.volumes.clinical[:, 1].tolist() == [1, 1]
     assert cohort.left_out == ("z: its folder is not there",)
     assert 0.1 < cohort.lungs.mean() < 0.9
+
+
+def test_first_reads_out_of_exports_count_and_of_a_reader_the_first(tmp_path: Path) -> None:
+    early, late = (answered("p", [], bundle * 64) for bundle in "ab")
+    early["reads"] = [{"reader": r, "value": 0.25, "context": "blinded_first_read", "ai_shown": False} for r in READERS]
+    late["reads"] = [{"reader": "ra", "value": 1.0, "context": "blinded_first_read", "ai_shown": False}]
+    cases = read_exports([export(tmp_path / "first", [early], []), export(tmp_path / "second", [early, late], [])])["p"]
+    assert [case.bundles[0][0] for case in cases] == ["a", "b"]
+    assert first_reads(cases) == dict.fromkeys(READERS, 0.25)
 
 
 def test_points_of_a_turned_and_shifted_image_lie_where_its_slice_is() -> None:

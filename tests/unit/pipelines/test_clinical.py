@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import numpy as np
 import pytest
 
 from dicom_node.core.phi import Phi
-from dicom_node.core.study import HeaderFacts, LabValue
-from pipelines.blocks.clinical import Clinical, LabCodes, encoded, from_header, smear_grade, species_of, with_labs
+from dicom_node.core.study import HeaderFacts
+from pipelines.blocks.clinical import Clinical, encoded, from_header, smear_grade, species_of
 from pipelines.blocks.key_slices import key_slices
-
-DAY = dt.datetime(2026, 11, 20, tzinfo=dt.UTC).timestamp()
-SMEAR, CULTURE = "11545-1^LN", "543-9^LN"
 
 
 def test_known_and_missing_values_stand_at_their_places() -> None:
@@ -55,22 +50,6 @@ def test_smear_grades_are_read_as_laboratories_write_them(text: str, grade: int 
 )  # fmt: skip
 def test_species_are_read_and_what_is_uncertain_is_unknown(text: str, species: str) -> None:
     assert species_of(text) == species
-
-
-def test_the_latest_result_near_the_study_that_can_be_understood_counts() -> None:
-    labs = [
-        LabValue(SMEAR, "1+", DAY - 90 * 86_400),
-        LabValue(SMEAR, "3+", DAY - 10 * 86_400),
-        LabValue(SMEAR, "pending", DAY),
-        LabValue(CULTURE, "Mycobacterium kansasii", DAY - 700 * 86_400),
-        LabValue("718-7^LN", "2+", DAY),
-        LabValue(CULTURE, "M. avium", None),
-    ]
-    found = with_labs(Clinical(50.0, "F"), labs, "20261120", LabCodes())
-    assert (found.smear_grade, found.species) == (3, "")
-    assert with_labs(Clinical(), labs, "20261120", LabCodes(most_days=1000)).species == "kansasii"
-    assert with_labs(Clinical(), labs, "", LabCodes()) == Clinical()
-    assert with_labs(Clinical(), labs, "20261120", LabCodes(smear=("718-7^LN",))).smear_grade == 2
 
 
 def test_key_slices_hold_most_and_lie_apart() -> None:

@@ -174,8 +174,31 @@ def test_laboratory_values_count_and_their_part_is_told_in_the_log_odds_of_the_a
 
 def test_the_record_names_what_was_missing_and_no_value_of_the_patient(read: Reader) -> None:
     found = read((LabValue("11545-1^LN", "3+", 1795132800.0),))
-    assert found.provenance["clinical"] == {"missing": ["species"]}
+    assert found.provenance["clinical"] == {
+        "missing": ["species"],
+        "known": {
+            "age": {"source": "header", "observed": ""},
+            "sex": {"source": "header", "observed": ""},
+            "smear": {"source": "hl7", "observed": "2026-11-20T00:00:00+00:00"},
+        },
+    }
     assert "3+" not in json.dumps(found.to_json())
+
+
+def test_the_flag_says_what_was_waited_for_and_what_a_person_did_not_know(study: Study) -> None:
+    settings = Settings()
+    said = (LabValue("11545-1^LN", "", None, "form"), LabValue("543-9^LN", "abscessus", None, "form"))
+    asked = replace(study, waited_minutes=30, told=("patient_sex",))
+    selection = ct_ntm.select_images(asked, settings)
+    clinical, origins = ct_ntm.known_of(replace(asked, labs=said), selection, settings)
+    (flag,) = ct_ntm._missing(clinical, replace(asked, labs=said), settings)
+    assert flag.text == "Clinical data missing: smear (a person says: not known); the model went on without."
+    assert origins["species"] == {"source": "form", "observed": ""}
+    assert origins["sex"] == {"source": "hl7", "observed": ""}
+    clinical, _ = ct_ntm.known_of(asked, selection, settings)
+    (flag,) = ct_ntm._missing(clinical, asked, settings)
+    late = "did not come within 30 minutes"
+    assert flag.text == f"Clinical data missing: smear ({late}), species ({late}); the model went on without."
 
 
 def test_the_same_study_gives_the_same_findings(read: Reader) -> None:

@@ -12,16 +12,25 @@ import onnx
 import pytest
 import yaml
 from onnx import TensorProto, helper
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from dicom_node.core.findings import Findings, Zone
+from dicom_node.core.marks import marked_slices
 from dicom_node.core.run import Selection
-from dicom_node.core.study import Study
+from dicom_node.core.study import HeaderFacts, Instance, Study
 from dicom_node.imaging.header import read_instance
+from dicom_node.imaging.marks import marks_of
+from dicom_node.results.step import build_results
 from models.bundle import write_manifest
 from models.phantoms.ct import CtPhantom, thorax
 from models.phantoms.ct_dicom import as_series
 from pipelines import ct_pima_ipn
 from pipelines.ct_pima_ipn import Settings
+from tests.factories import ct_results
+from tests.factories.ct_series import written
+from tests.unit.imaging import test_marks as documents
+from tests.unit.results.test_objects import ROLES, judged
 
 SIZE = 64
 
@@ -147,7 +156,94 @@ def test_without_marks_slices_are_chosen_and_a_person_must_look(read: Reader, ph
 def test_marks_of_another_series_are_told_and_not_read(read: Reader, phantom: CtPhantom) -> None:
     found = read((next(iter(phantom.nodules[0].slices())),), extra=(("1.2.3", None),))
     assert len(found.slices) == 1
-    assert "marks_not_in_series" in {flag.key for flag in found.flags}
+    (told,) = (flag.text for flag in found.flags if flag.key == "marks_not_in_series")
+    assert told == "Some marked slices lie outside the series that was read. Reason: an image that is not held."
+    assert found.provenance["slices"]["marks_elsewhere"] == {"an image that is not held": 1}
+
+
+@pytest.fixture(scope="module")
+def soft(tmp_path_factory: pytest.TempPathFactory, phantom: CtPhantom) -> list[Instance]:
+    """The soft-tissue reconstruction of the same scan, feet first: as large, and complete, so it could be read as well."""
+    made = as_series(phantom, series="4", SeriesNumber=4, ConvolutionKernel="B30f", SeriesDescription="Mediastinum")
+    folder = tmp_path_factory.mktemp("soft")
+    return sorted((written(ds, folder) for ds in made), key=lambda i: i.facts.image_position_mm[2])
+
+
+def on(document: Dataset, study: Study) -> Study:
+    """Return the study with a document in it, as the node holds it."""
+    facts = HeaderFacts(modality="SR", marks=marks_of(document))
+    one = Instance(document.SOPClassUID, "1.2.9.9", "1.2.9", study.study_instance_uid, "", "", "", facts)
+    held = replace(study, instances=(*study.instances, one))
+    return replace(held, marks=marked_slices(held.instances))
+
+
+def key_object(uid: str) -> Dataset:
+    return documents.document(documents.KOS, "113000", documents.image(uid))
+
+
+def report(uid: str) -> Dataset:
+    return documents.document(documents.COMPREHENSIVE, "126000", documents.observer("121006"), documents.image(uid))
+
+
+def drawing(uid: str) -> Dataset:
+    where = Sequence([documents.item(ReferencedSOPInstanceUID=uid)])
+    shape = Sequence([documents.item(GraphicType="POLYLINE")])
+    annotation = documents.item(GraphicObjectSequence=shape, ReferencedImageSequence=where)
+    return documents.item(SOPClassUID=documents.GSPS, GraphicAnnotationSequence=Sequence([annotation]))
+
+
+@pytest.mark.parametrize("way", [key_object, report, drawing, None])
+def test_a_mark_on_another_reconstruction_is_mapped_whichever_way_it_came(
+    study: Study, soft: list[Instance], bundle: Path, phantom: CtPhantom, way: Callable[[str], Dataset] | None
+) -> None:
+    """The series with the lung kernel is read at the marked place: from a key object, a report, a drawing, or said on the node."""
+    place = list(phantom.nodules[0].slices())[1]
+    held, uid = replace(study, instances=(*study.instances, *soft)), soft[place].sop_instance_uid
+    held = on(way(uid), held) if way else replace(held, marks=marked_slices(held.instances, said=[(uid, None)]))
+    settings = Settings(allow_synthetic=True)
+    selection = ct_pima_ipn.select_images(held, settings)
+    assert {i.series_instance_uid for i in selection.read} == {study.instances[0].series_instance_uid}
+    assert selection.choice[0].endswith("A person marked 1 slice (1 in other series).")
+    found = ct_pima_ipn.run(held, selection, {"ct_pima_ipn": bundle}, "published", settings)
+    assert [(s.sop_instance_uid, s.how) for s in found.slices] == [(selection.read[place].sop_instance_uid, "marked")]
+    flags = {flag.key: flag.text for flag in found.flags}
+    assert flags["marks_by_position"] == "Marked slices were mapped by position from series 4 to the series that was read."
+    assert not {"marks_not_in_series", "automatic_slices"} & set(flags)
+    assert found.provenance["slices"]["marks_by_position"] == [{"series": "4", "slices": 1}]
+
+
+def test_a_mark_in_another_frame_of_reference_is_never_mapped(study: Study, soft: list[Instance], bundle: Path) -> None:
+    """The marked series is read itself, as its marks say; forced onto the other one, the marks are told and nothing is guessed."""
+    moved = [replace(i, facts=replace(i.facts, frame_of_reference_uid="1.2.3.4")) for i in soft]
+    held = replace(study, instances=(*study.instances, *moved), marks=((soft[25].sop_instance_uid, None),))
+    settings = Settings(allow_synthetic=True)
+    selection = ct_pima_ipn.select_images(held, settings)
+    assert {i.series_instance_uid for i in selection.read} == {soft[0].series_instance_uid}
+    other = replace(ct_pima_ipn.select_images(study, settings), marked=held.marks)
+    found = ct_pima_ipn.run(held, other, {"ct_pima_ipn": bundle}, "published", settings)
+    assert {s.how for s in found.slices} == {"automatic"}
+    assert found.zone is Zone.GRAY
+    (told,) = (flag.text for flag in found.flags if flag.key == "marks_not_in_series")
+    assert told.endswith("Reason: another frame of reference.")
+
+
+def test_results_of_mapped_marks_are_the_same_bytes_in_every_run_and_valid(
+    study: Study, soft: list[Instance], bundle: Path, tmp_path: Path
+) -> None:
+    """Two whole runs, whatever the order of arrival, give byte-identical objects and messages; dciodvfy finds no error."""
+    made = []
+    for instances in ((*study.instances, *soft), (*soft[::-1], *study.instances[::-1])):
+        held = replace(study, instances=instances, marks=tuple((soft[n].sop_instance_uid, None) for n in (22, 24)))
+        settings = Settings(allow_synthetic=True)
+        selection = ct_pima_ipn.select_images(held, settings)
+        found = ct_pima_ipn.run(held, selection, {"ct_pima_ipn": bundle}, "published", settings)
+        made.append(build_results(ct_results.context(found, instances), (*ROLES, "diagnostic_report", "oru_message")))
+    assert {a.role: a.sha256 for a in made[0]} == {a.role: a.sha256 for a in made[1]}
+    objects = tuple(a for a in made[0] if a.sop_class_uid)
+    assert judged(objects, tmp_path) == {a.role: [] for a in objects}
+    texts = [a.data.decode(errors="ignore") for a in made[0] if a.kind in ("text_report", "diagnostic_report", "oru_message")]
+    assert len(texts) == 3
+    assert all("mapped by position from series 4" in text for text in texts)
 
 
 def test_marks_of_the_study_reach_the_selection(study: Study) -> None:

@@ -251,6 +251,46 @@ def test_lung_kernels_by_maker(maker: str, kernel: tuple[str, ...], lung: bool |
     assert is_lung_kernel(maker, kernel) is lung
 
 
+SOFT: dict[str, Any] = {"kernel": ("B30f",)}
+
+
+@pytest.mark.parametrize(
+    ("marked", "read"),
+    [
+        ({**SOFT}, "1.2.3.1"),  # mapped by position: a lung kernel is what models were made with
+        ({**SOFT, "count": 63, "spacing": 5.0}, "1.2.3.1"),
+        ({"count": 63, "spacing": 5.0}, "1.2.3.2"),  # thick, with a lung kernel: the very slices that were marked
+        ({**SOFT, "frame_of_reference_uid": "1.2.8"}, "1.2.3.2"),
+        ({**SOFT, "acquisition_number": "2"}, "1.2.3.2"),
+        ({**SOFT, "irradiation_event_uid": "1.5"}, "1.2.3.1"),
+    ],
+)
+def test_marks_choose_the_series_that_shows_them(marked: dict[str, Any], read: str) -> None:
+    """Itself marked, or by position where it is of the same scan; with a lung kernel rather than without."""
+    other = scan(2, **{"acquisition_number": "1", **marked})
+    images = (*scan(1, acquisition_number="1"), *other)
+    marks = ((other[20].sop_instance_uid, None),)
+    for turned in (images, images[::-1]):
+        chosen = select_series(study(*turned), marks=marks)
+        assert {one.series_instance_uid for one in chosen.read} == {read}
+        assert chosen.marked == marks
+
+
+def test_a_series_that_does_not_reach_the_mark_is_not_preferred() -> None:
+    """The marked place lies above the last slice of the better series."""
+    low, high = scan(1), scan(2, count=300, **SOFT)
+    marks = ((high[0].sop_instance_uid, None),)  # the last slice first
+    assert {one.series_instance_uid for one in select_series(study(*low, *high), marks=marks).read} == {"1.2.3.2"}
+    marks = ((high[-1].sop_instance_uid, None),)
+    assert {one.series_instance_uid for one in select_series(study(*low, *high), marks=marks).read} == {"1.2.3.1"}
+
+
+def test_without_marks_the_choice_is_by_quality_alone() -> None:
+    """A thin series without a lung kernel comes before a thick one with it."""
+    chosen = select_series(study(*scan(1, **SOFT), *scan(2, count=63, spacing=5.0)))
+    assert {one.series_instance_uid for one in chosen.read} == {"1.2.3.1"}
+
+
 def test_contrast_agent_is_what_the_header_says() -> None:
     facts = scan(count=1)[0].facts
 

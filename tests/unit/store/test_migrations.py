@@ -55,6 +55,21 @@ def test_rows_of_an_old_home_stay_and_its_tables_become_the_new_ones(tmp_path: P
     engine.dispose()
 
 
+def test_laboratory_values_of_an_older_home_came_by_messages(tmp_path: Path) -> None:
+    table = """
+CREATE TABLE lab_result (lab_result_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, patient VARCHAR NOT NULL, code VARCHAR NOT NULL,
+ value VARCHAR NOT NULL, unit VARCHAR NOT NULL, status VARCHAR NOT NULL, observed_utc FLOAT, received_utc FLOAT NOT NULL);
+CREATE INDEX lab_result_patient ON lab_result (patient);
+INSERT INTO lab_result VALUES (1, 'p1|', '543-9^LN', 'M. avium', '', 'F', 10.0, 11.0);
+"""
+    engine = open_database(_old_home(tmp_path / "node.sqlite", rows=_ROWS + table))
+    assert _differences(engine) == []
+    with engine.connect() as connection:
+        (row,) = connection.execute(sa.select(tables.lab_result))
+    assert (row.value, row.source, row.resource) == ("M. avium", "hl7", "")
+    engine.dispose()
+
+
 def test_a_copy_of_the_old_file_is_kept_and_a_second_start_changes_nothing(tmp_path: Path) -> None:
     url = _old_home(tmp_path / "node.sqlite")
     open_database(url).dispose()
