@@ -17,6 +17,7 @@ from pydicom.uid import UID
 
 from dicom_node.core.errors import PixelDataError, UnsupportedInstance
 from dicom_node.imaging.pixels import is_lossy, read_dataset, stored_values
+from dicom_node.imaging.quick_image import quick_image
 
 #: What lies outside the field of view; nothing in a body is lower.
 LOWEST = -1024.0
@@ -53,10 +54,10 @@ def images_of(path: str, frames: int | None) -> Iterator[Dataset]:
     PixelDataError
         The file cannot be read; or fewer frames are there than the header says.
     """
-    whole = read_dataset(Path(path))
     if frames is None:
-        yield whole
+        yield quick_image(Path(path).read_bytes()) or read_dataset(Path(path))
         return
+    whole = read_dataset(Path(path))
     if "PixelData" not in whole or not whole.PixelData:
         raise PixelDataError("The object has no pixel data.")
     syntax = UID(str(whole.file_meta.get("TransferSyntaxUID", "")))
@@ -117,8 +118,7 @@ def hounsfield(image: Dataset, slope: float, intercept: float, into: NDArray[np.
     if (rows, columns) != into.shape:
         raise PixelDataError(f"The slice is {rows} x {columns}, the series {into.shape[0]} x {into.shape[1]}.")
     stored = stored.reshape(rows, columns)
-    into[...] = stored
-    into *= np.float32(slope)
+    np.multiply(stored, np.float32(slope), out=into, dtype=np.float32, casting="same_kind")
     into += np.float32(intercept)
     padding = _padding(image, stored)
     if padding is not None:

@@ -28,11 +28,13 @@ _VRS = {str(vr.value).encode(): (str(vr.value), vr in EXPLICIT_VR_LENGTH_32) for
 
 
 class QuickHeader(NamedTuple):
-    """Elements before the pixels, and where those begin."""
+    """Elements before the pixels, and the element that those are in: its tag, VR (of explicit ones), length, place of its value."""
 
     dataset: Dataset
     pixels_tag: int
+    pixels_vr: str | None
     pixels_length: int
+    pixels_at: int
 
 
 def quick_header(data: bytes, *, implicit: bool) -> QuickHeader | None:
@@ -66,7 +68,8 @@ def quick_header(data: bytes, *, implicit: bool) -> QuickHeader | None:
         if tag <= previous:
             return None
         if tag >= _PIXELS:
-            return _made(elements, implicit, tag, length)
+            dataset = _made(elements, implicit)
+            return None if dataset is None else QuickHeader(dataset, tag, vr, length, position)
         if length == _UNDEFINED or position + length > size:
             return None
         value = data[position : position + length] if length else empty_value_for_VR(vr, raw=True)
@@ -77,7 +80,7 @@ def quick_header(data: bytes, *, implicit: bool) -> QuickHeader | None:
     return None
 
 
-def _made(elements: dict[Any, RawDataElement], implicit: bool, tag: int, length: int) -> QuickHeader | None:
+def _made(elements: dict[Any, RawDataElement], implicit: bool) -> Dataset | None:
     dataset = Dataset(elements)
     character_set = elements.get(_CHARACTER_SET)
     encodings: tuple[str, ...] | str = "iso8859"
@@ -89,7 +92,7 @@ def _made(elements: dict[Any, RawDataElement], implicit: bool, tag: int, length:
         except Exception:  # whatever it is, pydicom's reader says it
             return None
     dataset.set_original_encoding(implicit, True, list(encodings) if isinstance(encodings, tuple) else encodings)
-    return QuickHeader(dataset, tag, length)
+    return dataset
 
 
 @functools.lru_cache(maxsize=64)
