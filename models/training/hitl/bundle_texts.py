@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.training.hitl.losses import ATTENTION_WEIGHT, MAP_WEIGHT
+from models.training.hitl.training import SHIFT
 
 FINDING = "ntm_disease"
 
@@ -59,11 +60,15 @@ ALWAYS = (
     "Its map has a few cells across a lung: it names a region, not a lesion.",
 )
 ASSUMED = [
-    "network sizes, GroupNorm, attention after the second block", "the attention target's formula and its bounds",
+    "network sizes, attention after the second block", "that nothing is normalised over a scan or a batch",
+    "that it sees density above that of aerated lung alone", "the attention target's formula and its bounds",
     "that a drawn region takes the place of the map only where it lies", "the form of both attention losses",
     f"lambda_att {ATTENTION_WEIGHT}", f"mu {MAP_WEIGHT}, on likely cases with an answer alone", "earlier folds stay in the lesson",
-    "division of consensus cases 60/15/25 by keyed hash", "learning rates, epochs, augmentation", "encoding of the clinical data",
-    "a scanty smear counts as grade 1", "preprocessing: window -1000 to 400 HU, lungs with a margin of 10 mm, floor outside them",
+    "division of consensus cases 60/15/25 by keyed hash", "AdamW with a rate that falls as a half cosine, epochs",
+    "the epoch with the lowest log-loss on the validation patients",
+    f"augmentation: mirrored, turned by up to 10 degrees, shifted by up to {SHIFT:g} of the window",
+    "encoding of the clinical data", "a scanty smear counts as grade 1",
+    "preprocessing: window -1000 to 400 HU, lungs with a margin of 10 mm, floor outside them",
     "clinical data withheld at random in training",
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from models.training.hitl import interaction
 from models.training.hitl.bundle_texts import Source
 from models.training.hitl.folds import Folds
 from models.training.hitl.network import Trainer, names_digest
-from models.training.hitl.protocol import FIRST, HITL, Outcome, Round
+from models.training.hitl.protocol import FIRST, HITL, REREAD, Outcome, Round
 from models.training.hitl.study import (
     CLINICAL_ONLY,
     PICTURE_ONLY,
@@ -191,10 +191,11 @@ def worth(found: Mapping[str, Any], whom: str) -> str:
     if not told:
         return f"Not measured: too few {whom} of each label in every test cohort."
     text = f"AUROC on {whom}: {', '.join(told)}."
-    if found["differences"]:
-        gained = [row["cohort"] for row in found["differences"] if row["against"] == FIRST and row["difference"][1] > 0]
-        added = f"raised it on {', '.join(gained)}" if gained else "are not shown to have raised it anywhere"
-        text += f" The rounds with readers {added}."
+    for arm, words in ((FIRST, "first reads alone"), (REREAD, "looking again without the model")):
+        rows = [row for row in found["differences"] if row["against"] == arm]
+        gained = [row["cohort"] for row in rows if row["difference"][1] > 0]
+        if rows:
+            text += f" Against {words} the rounds {'raised it on ' + ', '.join(gained) if gained else 'are not shown to raise it'}."
     return text
 
 

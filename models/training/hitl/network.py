@@ -6,17 +6,32 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.training.calibrate import sigmoid
-from models.training.hitl.phantom_cohort import PhantomCohort
 from models.training.hitl.protocol import Shown, Taught
 from models.training.hitl.training import FitSettings, Lesson, Volumes, fit, logits_of, maps_of
 from models.training.kept_fits import Arrays, digest_of, kept
 from models.zoo.ntm_cnn3d import NtmCnn3d
+
+
+class Cohort(Protocol):
+    """Patients as the network gets them, drawn or a site's own. ``lungs``: float32 (n, d, h, w), the share of each cell."""
+
+    @property
+    def volumes(self) -> Volumes:
+        """What the network gets of each."""
+
+    @property
+    def lungs(self) -> NDArray[np.float32]:
+        """Where their lungs are."""
+
+    def rows(self, names: Sequence[str]) -> NDArray[np.intp]:
+        """Return where these patients stand, in the order given."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,7 @@ class Trainer:
     are trained. ``keep_in``: where finished trainings lie.
     """
 
-    cohort: PhantomCohort
+    cohort: Cohort
     select: Sequence[str]
     select_labels: NDArray[np.int64]
     channels: tuple[int, int, int, int]

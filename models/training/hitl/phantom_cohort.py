@@ -4,34 +4,38 @@ A patient has the disease or not; cavities, tree-in-bud and widened bronchi are 
 where they do, readers differ. A third of all carry a nodule that has nothing to do with it. Smear, species, age and sex lean with
 the disease, and each may be missing. Site B (``external``) has a sharper kernel, other patients, and more of its data missing.
 
-Every patient has a body of their own, so no body that was learned from is tested on.
+Every patient has a body of their own, so no body that was learned from is tested on, and a scan finer than the network's grid, in
+which the node's own module finds the lungs: a network that learned from exact masks takes the rim of found ones for disease.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.phantoms import ct_lesions
+from dicom_node.imaging.volume import SliceRef, Volume
 from models.phantoms.ct import IPN, CtPhantom, thorax
-from models.phantoms.ct_grid import Grid
 from models.phantoms.drawing import stream
 from models.training.hitl.attention_target import share_of_cells
 from models.training.hitl.training import Volumes
 from models.training.kept_fits import Arrays, kept
 from pipelines.blocks.clinical import SPECIES, Clinical, encoded
+from pipelines.blocks.lungs_ct import find_lungs
 from pipelines.blocks.prepare_ct import prepare_volume
 
-DRAWING = 3  # raised whenever other pictures would be drawn for the same seed
+DRAWING = 4  # raised whenever other pictures would be drawn for the same seed
 FIRST_SEED = 1_500_000  # tests and demonstrations draw from 0
 CHUNK = 40
-NOISE_HU = 8.0  # of voxels that are means of finer ones
+SLICES, PIXELS = (44, 73), (88, 133)  # of 300 mm and of 380 mm
+NOISE_HU = (6.0, 18.0)
 #: Log-odds of the disease that a perfect reader sees at a density, and the density at which nobody can tell.
 STEEPNESS, EVEN = 11.0, 0.42
 
@@ -69,13 +73,18 @@ class PhantomCohort:
         )
 
 
-def draw_cohort(first: int, count: int, preprocessing: Mapping[str, Any], keep_in: Path, external: bool = False) -> PhantomCohort:
-    """Draw ``count`` patients from seed ``FIRST_SEED + first`` on; what was drawn before is read from ``keep_in``."""
-    parts = []
-    for start in range(FIRST_SEED + first, FIRST_SEED + first + count, CHUNK):
-        seeds = range(start, min(start + CHUNK, FIRST_SEED + first + count))
-        facts = {"drawing": DRAWING, "seeds": [seeds.start, seeds.stop], "external": external, "as": dict(preprocessing)}
-        parts.append(kept(keep_in, f"ntm_{start}", facts, functools.partial(_drawn, seeds, preprocessing, external)))
+def draw_cohort(
+    first: int, count: int, preprocessing: Mapping[str, Any], keep_in: Path, external: bool = False, workers: int = 1
+) -> PhantomCohort:
+    """Draw ``count`` patients from seed ``FIRST_SEED + first`` on, in ``workers`` processes; what was drawn before is read."""
+    start, stop = FIRST_SEED + first, FIRST_SEED + first + count
+    chunks = [range(n, min(n + CHUNK, stop)) for n in range(start, stop, CHUNK)]
+    drawn = functools.partial(_kept_chunk, preprocessing, keep_in, external)
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # torch and OpenCV do not survive a fork
+            parts = list(pool.map(drawn, chunks))
+    else:
+        parts = [drawn(chunk) for chunk in chunks]
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return PhantomCohort(
         np.array([f"phantom-{seed}" for seed in whole["seed"]]),
@@ -87,6 +96,11 @@ def draw_cohort(first: int, count: int, preprocessing: Mapping[str, Any], keep_i
     )
 
 
+def _kept_chunk(preprocessing: Mapping[str, Any], keep_in: Path, external: bool, seeds: range) -> Arrays:
+    facts = {"drawing": DRAWING, "seeds": [seeds.start, seeds.stop], "external": external, "as": dict(preprocessing)}
+    return kept(keep_in, f"ntm_{seeds.start}", facts, lambda: _drawn(seeds, preprocessing, external))
+
+
 def _drawn(seeds: Sequence[int], preprocessing: Mapping[str, Any], external: bool) -> Arrays:
     each = [draw(seed, preprocessing, external) for seed in seeds]
     return {name: np.stack([np.asarray(one[name]) for one in each]) for name in each[0]}
@@ -95,24 +109,16 @@ def _drawn(seeds: Sequence[int], preprocessing: Mapping[str, Any], external: boo
 def draw(seed: int, preprocessing: Mapping[str, Any], external: bool) -> dict[str, Any]:
     """Return one patient: image float16 (D, H, W), lungs and lesion float16 (d, h, w), clinical (11,), label, density, seed."""
     about = _patient(seed, external)
-    depth, _, width = (int(n) for n in preprocessing["size"])
-    chest = _chest(seed, 3 * depth // 2, 3 * width // 2, external)
-    hu, lungs = chest.hu, chest.lungs > 0
-    grid = Grid((hu.shape[0], hu.shape[1], hu.shape[2]), chest.spacing_mm)
-    disease = ct_lesions.tree_in_bud(hu, lungs, grid, stream(seed, "ct ntm"), about["density"])
-    disease |= ct_lesions.cavities(hu, lungs, grid, stream(seed, "ct cavities"), about["cavities"])
-    if about["nodule"]:
-        rng = stream(seed, "ct nodules")
-        across = ct_lesions.usual_diameter(IPN, rng)
-        ct_lesions.nodule(hu, lungs, grid, rng, IPN, across, ct_lesions.place(lungs, grid, rng, across), 1.0)
-    hu += stream(seed, "ct noise").standard_normal(hu.shape, np.float32) * np.float32(NOISE_HU * (2 if external else 1))
-    prepared = prepare_volume(hu, chest.spacing_mm, chest.lungs, preprocessing)
+    chest = _scanned(seed, about, external)
+    found = find_lungs(Volume(chest.hu, chest.spacing_mm, tuple(SliceRef("", n, 0.0) for n in range(len(chest.hu)))))
+    lungs = chest.lungs if found.problem else found.sides
+    prepared = prepare_volume(chest.hu, chest.spacing_mm, lungs, preprocessing)
     box = tuple(slice(*ends) for ends in prepared.record["box"])
-    cells = tuple(int(n) // 4 for n in preprocessing["size"])
+    cells = [int(n) // 4 for n in preprocessing["size"]]
     return {
         "image": prepared.network_input[0, 0].astype(np.float16),
-        "lungs": share_of_cells(lungs[box], cells),
-        "lesion": share_of_cells(disease[box] > 0, cells),
+        "lungs": share_of_cells(lungs[box] > 0, cells),
+        "lesion": share_of_cells((chest.disease[box] > 0) & (lungs[box] > 0), cells),
         "clinical": encoded(about["clinical"]),
         "label": about["label"],
         "density": about["density"],
@@ -120,10 +126,19 @@ def draw(seed: int, preprocessing: Mapping[str, Any], external: bool) -> dict[st
     }
 
 
-def _chest(seed: int, slices: int, size: int, external: bool) -> CtPhantom:
-    """Return a healthy chest without noise, half as fine again as the network sees it: what is finer would be averaged away."""
+def _scanned(seed: int, about: Mapping[str, Any], external: bool) -> CtPhantom:
+    """Return the patient as one of many scanners sees them: slices, pixels and noise are each scan's own."""
+    rng = stream(seed, "ntm scanner")
     return thorax(
-        seed, slices=slices, size=size, kernel="sharp" if external else "soft", scale=0.97 if external else 1.0, noise_hu=0
+        seed,
+        slices=int(rng.integers(*SLICES)),
+        size=int(rng.integers(*PIXELS)),
+        nodules=(IPN,) if about["nodule"] else (),
+        ntm=about["density"],
+        cavities=about["cavities"],
+        kernel="sharp" if external else "soft",
+        scale=0.97 if external else 1.0,
+        noise_hu=float(rng.uniform(*NOISE_HU)),
     )
 
 

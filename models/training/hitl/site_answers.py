@@ -8,7 +8,7 @@ another one showed is not what this round asks about. Whatever is not used is to
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from models.training.hitl.attention_target import Region
@@ -18,12 +18,19 @@ from models.training.hitl.protocol import ReExamined, Scores, Shown
 from models.training.hitl.site_cohort import SiteCohort
 
 
-def read_exports(folders: Sequence[Path]) -> dict[str, list[ExportedCase]]:
-    """Return every result of every export by patient; of a result that comes in several exports the last."""
+def read_exports(folders: Sequence[Path], patients: Mapping[str, str], readers: Mapping[str, str]) -> dict[str, list[ExportedCase]]:
+    """Return the results of the index's patients, of all exports; of a result that comes in several the last.
+
+    ``patients``, ``readers``: the index's names by those of the export; a reader without one keeps the export's.
+    """
     by_result = {case.result: case for folder in folders for case in read_export(folder, FINDING)}
     found: dict[str, list[ExportedCase]] = {}
     for case in by_result.values():
-        found.setdefault(case.patient, []).append(case)
+        if case.patient in patients:
+            first, again = ({readers.get(name, name): said for name, said in part.items()} for part in (case.first, case.again))
+            answers = {readers.get(name, name): said for name, said in case.answers.items()}
+            named = replace(case, patient=patients[case.patient], first=first, again=again, answers=answers)
+            found.setdefault(named.patient, []).append(named)
     return found
 
 

@@ -2,7 +2,8 @@
 
 ::
 
-    patient_id     any text; where answers come from the node, the pseudonym of its export
+    patient_id     any text
+    export_id      (optional) the pseudonym of the node's exports; else patient_id
     series         folder of DICOM files, relative to the index; of several series the node's own rule takes one
     truth          (optional) disease | none, from whatever the site holds for its reference
     age            (optional) years; else from the header
@@ -14,7 +15,8 @@
     read_<reader>  (optional) what that reader said at the first look, 0 to 1; empty: did not read it
 
 Without ``part``, an internal patient with three first reads or more is read; one with fewer, but a truth, is one for thresholds or
-for the test by a keyed hash. First reads that are not in the index come from the node's exports.
+for the test by a keyed hash. First reads that are not in the index come from the node's exports. Where readers have other names
+there, ``readers.csv`` beside the index says so: ``reader`` (as in ``read_<reader>``) and ``export_id``.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ class Row:
     clinical: Clinical
     site: str
     part: str
+    export_id: str = ""
     first: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -69,12 +72,32 @@ def read_index(data: Path) -> list[Row]:
             row = _row(data, {name: (value or "").strip() for name, value in line.items() if name is not None})
             if row.patient in rows:
                 raise ValueError("the patient has a row already: name one series a patient")
+            if any(row.export_id == other.export_id for other in rows.values()):
+                raise ValueError(f"{row.export_id} is another patient's in exports already: answers would go to both")
         except ValueError as error:
             raise ValueError(f"index.csv, line {number}: {error}") from error
         rows[row.patient] = row
     if not rows:
         raise ValueError(f"{data / 'index.csv'} has no patient")
     return list(rows.values())
+
+
+def read_readers(data: Path) -> dict[str, str]:
+    """Return each reader by their name in exports, as ``readers.csv`` says; empty where there is none.
+
+    Raises
+    ------
+    ValueError
+        A column is missing.
+    """
+    path = data / "readers.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as handle:
+        lines = list(csv.DictReader(handle))
+    if any(not line.get("reader") or not line.get("export_id") for line in lines):
+        raise ValueError("readers.csv: every line needs reader and export_id")
+    return {line["export_id"]: line["reader"] for line in lines}
 
 
 def part_of(row: Row, first: Mapping[str, float]) -> str:
@@ -104,7 +127,16 @@ def _row(data: Path, line: Mapping[str, str]) -> Row:
         for name, value in line.items()
         if name.startswith(READER_COLUMN) and value
     }
-    return Row(line["patient_id"], data / line["series"], TRUTHS[truth], _clinical(line), site, part, first)
+    return Row(
+        line["patient_id"],
+        data / line["series"],
+        TRUTHS[truth],
+        _clinical(line),
+        site,
+        part,
+        line.get("export_id", "") or line["patient_id"],
+        first,
+    )
 
 
 def _score(column: str, text: str) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.training.hitl import bundle as bundles
 from models.training.hitl import report, site_state, site_worklist
@@ -23,7 +24,7 @@ from models.training.hitl.node_export import ExportedCase
 from models.training.hitl.protocol import FIRST, HITL, Outcome, run
 from models.training.hitl.site_answers import SecondLooks, first_reads, read_exports
 from models.training.hitl.site_cohort import SiteCohort, read_scans
-from models.training.hitl.site_index import READ, TEST, THRESHOLDS, Row, part_of, read_index
+from models.training.hitl.site_index import READ, TEST, THRESHOLDS, Row, part_of, read_index, read_readers
 from models.training.hitl.site_state import ProtocolState
 from models.training.hitl.training import FitSettings
 from models.training.json_text import as_json
@@ -66,16 +67,14 @@ def site_run(asked: Asked, form: SiteForm, say: Callable[[str], None]) -> str:
         The index or an export cannot be used, readers differ on too few, or a round before has not been run; with the cure.
     """
     rows = {row.patient: row for row in read_index(asked.data)}
-    exports = read_exports(asked.answers)
+    exports = read_exports(asked.answers, {row.export_id: row.patient for row in rows.values()}, read_readers(asked.data))
     state, first, parts, unused = _parts(asked, rows, exports)
     cohort = read_scans([rows[name] for name in parts], form.preprocessing, asked.out / "scans", say)
     state, told = _begin_or_go_on(asked, state, first, parts, cohort)
     unused += told
     lungs = {str(name): cohort.lungs[n] for n, name in enumerate(cohort.names)}
     scores, folds = state.scores(), state.folds
-    labels = np.array([int(soft_label(scores[name]) > 0.5) for name in folds.validation], np.int64)
-    if len(set(labels.tolist())) < 2:
-        raise ValueError(f"the {len(labels)} consensus patients who choose the epoch are all alike: read more, of both kinds")
+    labels = _sides(state)
     trainer = Trainer(cohort, folds.validation, labels, form.channels, form.base, form.fine, asked.out / "fits", say)
     looks = SecondLooks(cohort, exports, state.first, state.bundles)
     so_far = replace(folds, low=folds.low[: asked.number + 1])
@@ -109,6 +108,7 @@ def site_run(asked: Asked, form: SiteForm, say: Callable[[str], None]) -> str:
         site_state.save(whole.with_bundle(asked.number, made.sha256), asked.out)
         label = f"Bundle {made.label}, hash {made.sha256}."
     coming: Sequence[str] = folds.low[asked.number + 1] if asked.number < asked.rounds else ()
+    (asked.out / site_worklist.FILE).unlink(missing_ok=True)
     if coming:
         site_worklist.write(asked.out, coming, rows, cohort, outcomes[study.chief].scores, trainer.show(last, coming))
     text = report.page(_head(asked, form), found) + "\n".join(_tail(asked, found, coming, label))
@@ -159,11 +159,20 @@ def _begin_or_go_on(
         state = site_state.begin(
             {name: first[name] for name, part in parts.items() if part == READ and name in there}, asked.rounds
         )
+        if len(set(_sides(state).tolist())) < 2:
+            agreed = len(state.folds.validation)
+            raise ValueError(f"the {agreed} consensus patients who choose the epoch are all alike: read more, of both kinds")
         site_state.save(state, asked.out)
     if len(state.folds.low) != asked.rounds + 1:
         raise ValueError(f"round 0 planned {len(state.folds.low) - 1} rounds: give --rounds {len(state.folds.low) - 1}")
     gone = sorted(set(state.first) - there)
     return state.among(there), [f"{name}: was there in round 0, and is gone" for name in gone]
+
+
+def _sides(state: ProtocolState) -> NDArray[np.int64]:
+    """Return the side on which readers agree, of each validation patient."""
+    scores = state.scores()
+    return np.array([int(soft_label(scores[name]) > 0.5) for name in state.folds.validation], np.int64)
 
 
 def _label(row: Row, first: Mapping[str, float]) -> int | None:

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.bundle import load_bundle
+from models.phantoms.ct import CtPhantom
 from models.recipes import ct_ntm
-from models.training.hitl import phantom_cohort, training
-from models.training.hitl.phantom_cohort import COHORT, FIRST_SEED, draw
+from models.training.hitl import figures, phantom_cohort, training
+from models.training.hitl.phantom_cohort import FIRST_SEED, draw
 from models.training.hitl.protocol import ARMS, HITL
 from models.training.hitl.study import CLINICAL_ONLY, PICTURE_ONLY
 from models.training.hitl.training import FitSettings
 
 TINY = ct_ntm.Form(
-    "TINY.", 60, 24, 12, 12, (16, 16, 16), (4, 4, 4, 4), FitSettings(2, rate=3e-3), FitSettings(1, rate=1e-3), resamples=200
+    "TINY.", 60, 16, 12, 12, (16, 16, 16), (4, 4, 4, 4), FitSettings(2, rate=3e-3), FitSettings(1, rate=1e-3), resamples=200
 )
 SECTIONS = (
     "## Who was read", "## The network, with and without physicians", "## Where the map lies", "## The readers",
 )  # fmt: skip
 
 
+def few_chests() -> Callable[[int, Mapping[str, Any], bool], CtPhantom]:
+    """Return what draws three bodies, well and ill, and no more: a test of tables needs no hundred of them."""
+    scanned = phantom_cohort._scanned
+
+    @functools.cache
+    def body(seed: int, ill: bool, external: bool) -> CtPhantom:
+        return scanned(seed, {"nodule": False, "density": 0.8 if ill else 0.1, "cavities": 6 if ill else 0}, external)
+
+    return lambda seed, about, external: body(seed % 3, bool(about["label"]), external)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ntm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phantom_cohort, "CHESTS", 3)
+        patch.setattr(figures, "LEAST", 1)
+        patch.setattr(phantom_cohort, "SLICES", (40, 41))
+        patch.setattr(phantom_cohort, "PIXELS", (56, 57))
+        patch.setattr(phantom_cohort, "_scanned", few_chests())
         words = ["--out", str(out), "--threads", "1", "--date", "2026-01-01"]
         ct_ntm.main([*words, "--bundle", str(out / "bundle")], TINY)
         again = pytest.MonkeyPatch()
@@ -64,19 +82,19 @@ def test_the_bundle_verifies_says_synthetic_and_promises_only_what_its_sample_ca
     assert "2026-01-01" in (folder / "bundle" / "provenance.yaml").read_text()
 
 
-def test_a_patient_is_drawn_alike_every_time_and_cohorts_share_no_chest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patient_is_drawn_alike_every_time_and_no_two_share_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {**ct_ntm.PREPROCESSING, "size": [16, 16, 16]}
-    seen: list[int] = []
-    chest = phantom_cohort._chest
+    bodies: list[int] = []
+    scanned = phantom_cohort._scanned
 
-    def noted(seed: int, *more: int) -> object:
-        seen.append(seed)
-        return chest(seed, *more)
+    def noted(seed: int, *more: Any) -> CtPhantom:
+        bodies.append(seed)
+        return scanned(seed, *more)
 
-    monkeypatch.setattr(phantom_cohort, "_chest", noted)
-    once, again = draw(FIRST_SEED + 1, config, False), draw(FIRST_SEED + 1, config, False)
+    monkeypatch.setattr(phantom_cohort, "_scanned", noted)
+    once, again, other = (draw(FIRST_SEED + n, config, False) for n in (1, 1, 2))
     assert all(np.array_equal(once[name], again[name]) for name in once)
     assert once["lesion"].shape == (4, 4, 4)
     assert float((once["lesion"] * (once["lungs"] == 0)).max()) == 0
-    draw(FIRST_SEED + COHORT + 1, config, False)
-    assert len(set(seen)) == 2
+    assert bodies == [FIRST_SEED + 1, FIRST_SEED + 1, FIRST_SEED + 2]
+    assert not np.array_equal(once["lungs"], other["lungs"])

@@ -21,7 +21,7 @@ from models.training.hitl.node_export import DrawnRegion
 from models.training.hitl.protocol import FIRST, HITL
 from models.training.hitl.site_answers import first_reads, read_exports
 from models.training.hitl.site_cohort import Scan, read_scans
-from models.training.hitl.site_index import Row, part_of, read_index
+from models.training.hitl.site_index import Row, part_of, read_index, read_readers
 from models.training.hitl.study import CLINICAL_ONLY, PICTURE_ONLY
 from models.training.hitl.training import FitSettings
 from pipelines.blocks.clinical import Clinical
@@ -30,7 +30,7 @@ from pipelines.blocks.prepare_ct import PreparedVolume
 TINY = ct_ntm.Form(
     "TINY.", 0, 0, 0, 0, (16, 16, 16), (4, 4, 4, 4), FitSettings(2, rate=3e-3), FitSettings(1, rate=1e-3), resamples=200
 )
-READERS = ("ra", "rb", "rc")
+READERS = ("ra", "rb", "rd_third")
 ILL, WELL, DIFFER = (1.0, 0.75, 1.0), (0.0, 0.25, 0.0), (1.0, 0.25, 0.0)
 #: Hundredths of the keyed hash: who trains, validates, tests where readers agree.
 TRAIN, VALIDATE, HELD = range(60), range(60, 75), range(75, 100)
@@ -67,13 +67,22 @@ def data(chests: tuple[CtPhantom, CtPhantom], tmp_path_factory: pytest.TempPathF
         for n, ds in enumerate(as_series(chests[is_ill(patient)], seed=patient, PatientSex="F", **born)):
             ds.save_as(folder / patient / f"{n:03d}.dcm", enforce_file_format=True)
         said: Sequence[float | str] = DIFFER if patient in DIFFERED else ILL if is_ill(patient) else WELL
-        line = {"patient_id": patient, "series": patient, "truth": "disease" if is_ill(patient) else "none", "smear": "2+"}
+        line = {
+            "patient_id": patient,
+            "export_id": f"ex_{patient}",
+            "series": patient,
+            "truth": "disease" if is_ill(patient) else "none",
+            "smear": "2+",
+        }
         reads = dict(zip(("read_ra", "read_rb", "read_rc"), said, strict=True)) if patient != ABROAD else {}
         rows.append({**line, "site": "elsewhere" if patient == ABROAD else "", **reads})
     with (folder / "index.csv").open("w", newline="") as handle:
-        lines = csv.DictWriter(handle, ["patient_id", "series", "truth", "smear", "site", "read_ra", "read_rb", "read_rc"])
+        lines = csv.DictWriter(
+            handle, ["patient_id", "export_id", "series", "truth", "smear", "site", "read_ra", "read_rb", "read_rc"]
+        )
         lines.writeheader()
         lines.writerows(rows)
+    (folder / "readers.csv").write_text("reader,export_id\nrc,rd_third\n")
     return folder
 
 
@@ -133,11 +142,11 @@ def went_on(
     made = load_bundle(site.out / "ct_ntm" / "1.0.0").sha256
     image = f"images/{first}/{next(line['image'] for line in listed if line['patient_id'] == first).split('#')[0]}.dcm"
     region = {
-        "result": f"rs_{first}_{made[:4]}", "image": image, "frame": 1, "points": [[10, 20], [20, 30]], "sign": 1,
+        "result": f"rs_ex_{first}_{made[:4]}", "image": image, "frame": 1, "points": [[10, 20], [20, 30]], "sign": 1,
         "finding": "ntm_disease", "reader": "ra", "strength": "strong",
     }  # fmt: skip
     lost = {**region, "image": f"images/{first}/1.2.3.dcm"}
-    cases = [answered(first, [image], made), answered(second, [], "0" * 64)]
+    cases = [answered(f"ex_{first}", [image], made), answered(f"ex_{second}", [], "0" * 64)]
     folder = export(tmp_path_factory.mktemp("exports") / "one", cases, [region, lost])
     with pytest.MonkeyPatch.context() as patch:
         fits: list[int] = []
@@ -208,7 +217,7 @@ def test_a_round_without_the_one_before_ends_with_its_cure(data: Path, tmp_path:
         ct_ntm.main(["--data", str(data), "--out", str(tmp_path), "--round", "1"], TINY)
 
 
-HEAD = "patient_id,series,truth,age,sex,smear,species,site,part,read_a,read_b,read_c"
+HEAD = "patient_id,series,truth,age,sex,smear,species,site,part,read_a,read_b,read_c,export_id"
 
 
 @pytest.mark.parametrize(
@@ -224,6 +233,7 @@ HEAD = "patient_id,series,truth,age,sex,smear,species,site,part,read_a,read_b,re
         ("p,s,,,,,,other,read,,,", "a patient of another site (other) only tests"),
         ("p,s,,,,,,,,2,,", "read_a is 2: a score lies between 0 and 1"),
         ("p,s,,,,,,,,,,\np,t,,,,,,,,,,", "line 3: the patient has a row already"),
+        ("p,s,,,,,,,,,,,x\nx,t,,,,,,,,,,,", "line 3: x is another patient's in exports already"),
     ],
 )
 def test_a_wrong_line_is_named_with_what_would_be_right(line: str, told: str, tmp_path: Path) -> None:
@@ -258,9 +268,21 @@ def test_first_reads_out_of_exports_count_and_of_a_reader_the_first(tmp_path: Pa
     early, late = (answered("p", [], bundle * 64) for bundle in "ab")
     early["reads"] = [{"reader": r, "value": 0.25, "context": "blinded_first_read", "ai_shown": False} for r in READERS]
     late["reads"] = [{"reader": "ra", "value": 1.0, "context": "blinded_first_read", "ai_shown": False}]
-    cases = read_exports([export(tmp_path / "first", [early], []), export(tmp_path / "second", [early, late], [])])["p"]
+    folders = [export(tmp_path / "first", [early], []), export(tmp_path / "second", [early, late, answered("q", [], "c")], [])]
+    found = read_exports(folders, {"p": "mine"}, {"rd_third": "Third"})
+    assert list(found) == ["mine"]
+    cases = found["mine"]
     assert [case.bundles[0][0] for case in cases] == ["a", "b"]
-    assert first_reads(cases) == dict.fromkeys(READERS, 0.25)
+    assert first_reads(cases) == dict.fromkeys(("ra", "rb", "Third"), 0.25)
+
+
+def test_readers_have_other_names_in_exports_where_the_site_says_so(tmp_path: Path) -> None:
+    assert read_readers(tmp_path) == {}
+    (tmp_path / "readers.csv").write_text("reader,export_id\nra,rd_77\n")
+    assert read_readers(tmp_path) == {"rd_77": "ra"}
+    (tmp_path / "readers.csv").write_text("reader\nra\n")
+    with pytest.raises(ValueError, match="every line needs reader and export_id"):
+        read_readers(tmp_path)
 
 
 def test_points_of_a_turned_and_shifted_image_lie_where_its_slice_is() -> None:

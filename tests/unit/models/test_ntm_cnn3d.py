@@ -10,7 +10,7 @@ import torch
 
 from models.export import export_volume
 from models.session import Session
-from models.zoo.ntm_cnn3d import CLINICAL, FULL, NtmCnn3d, NtmGraph
+from models.zoo.ntm_cnn3d import CLINICAL, FULL, LUNG, UNIT, NtmCnn3d, NtmGraph
 
 CHANNELS = (4, 8, 8, 12)
 SIDES = (16, 24, 24)
@@ -29,7 +29,8 @@ def net() -> NtmCnn3d:
 @pytest.fixture(scope="module")
 def inputs() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
-    return torch.rand(2, 1, *SIDES, generator=generator), torch.rand(2, CLINICAL, generator=generator)
+    image = 0.12 * torch.rand(2, 1, *SIDES, generator=generator)  # as dense as lungs are
+    return image, torch.rand(2, CLINICAL, generator=generator)
 
 
 def test_the_full_network_has_the_maps_of_the_design() -> None:
@@ -82,6 +83,13 @@ def test_the_class_maps_equal_autograd(net: NtmCnn3d, inputs: tuple[torch.Tensor
         highest = float(expected.detach().max())
         assert highest > 0, name
         assert torch.allclose(got[name].double(), expected, atol=1e-5 * highest), name
+
+
+def test_what_is_no_denser_than_aerated_lung_is_not_seen(net: NtmCnn3d, inputs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    with torch.no_grad():
+        empty, thin, dense = (net(torch.full_like(inputs[0], value), inputs[1]) for value in (0.0, LUNG, LUNG + 5 * UNIT))
+    assert torch.equal(empty, thin)
+    assert not torch.allclose(empty, dense)
 
 
 def test_one_graph_equals_torch_for_any_number_of_cases(
