@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ TakeReport = Callable[[Any], Dataset]
 
 #: Statuses that say "not here, not ever": no such instance, class or action, not supported, not authorised, unrecognised.
 _NEVER = frozenset((0x0112, 0x0117, 0x0118, 0x0119, 0x0122, 0x0123, 0x0124, 0x0211))
+
+#: A report that comes before the answer is taken in this thread; the library's reactor, which waited, gets so long to go on.
+_BREATH_SECONDS = 0.05
 
 
 class NotOffered(DimseFailure):
@@ -70,6 +74,8 @@ def ask(peer: CommitmentPeer, request: commitment.Request, take_report: TakeRepo
             raise NotOffered(f"The peer refuses storage commitment (0x{status:04X}).", status=status, temporary=False)
         if status != 0x0000 and not 0xB000 <= status <= 0xBFFF:
             raise DimseFailure(f"The peer cannot commit now (0x{status:04X}).", status=status, temporary=True)
+        if reported.is_set():
+            time.sleep(_BREATH_SECONDS)
         return reported.wait(peer.wait_seconds)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from pynetdicom import AE, build_role, evt
@@ -18,8 +19,11 @@ from dicom_node.network.dimse_status import rejection_meaning
 from dicom_node.network.tls import ClientTls, current_context
 from dicom_node.network.tls_words import tls_failure
 
+#: Beside the time that a peer has to answer a release.
+_RELEASE_SECONDS = 2.0
 
-@contextmanager
+
+@contextlib.contextmanager
 def open_association(
     *,
     host: str,
@@ -98,7 +102,26 @@ def open_association(
         yield association
     finally:
         if association.is_established:
+            _release(association, timeout_seconds)
+
+
+def _release(association: Association, timeout_seconds: float) -> None:
+    """Release it, or abort it where that does not end: whoever waits here may be the only one who proves or sends anything.
+
+    The library's release waits without end for its own reactor to pause. It may already wait, and not say so: when the peer's
+    N-EVENT-REPORT came before the answer to our N-ACTION, and the reactor was held up meanwhile (one association in a hundred on
+    a machine under load).
+    """
+
+    def release() -> None:
+        with contextlib.suppress(Exception):  # broad on purpose: the association is over either way, and nothing is lost with it
             association.release()
+
+    releasing = threading.Thread(target=release, name="release", daemon=True)
+    releasing.start()
+    releasing.join(timeout_seconds + _RELEASE_SECONDS)
+    if releasing.is_alive():
+        association.abort()  # sets the reactor going, which ends the thread above
 
 
 class _Encryption:

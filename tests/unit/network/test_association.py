@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -187,3 +188,20 @@ def test_roles_are_negotiated() -> None:
     ):
         (accepted,) = association.accepted_contexts
         assert (accepted.as_scu, accepted.as_scp) == (True, True)
+
+
+def test_a_release_that_does_not_end_becomes_an_abort() -> None:
+    """The library's reactor waits and does not say so: its release would wait for it for ever."""
+    with pacs(None) as port:
+        place = {"host": "127.0.0.1", "port": port, "called_ae": "PACS", "calling_ae": "AINODE"}
+        contexts = [(str(Verification), [ExplicitVRLittleEndian])]
+        started = time.monotonic()
+        with open_association(**place, contexts=contexts, timeout_seconds=0.5) as association:
+            association._reactor_checkpoint.clear()
+            while not association._is_paused:
+                time.sleep(0.001)
+            time.sleep(0.05)  # it waits now
+            association._is_paused = False
+        assert time.monotonic() - started < 5
+        assert association.is_aborted
+        assert echo(port, None) == 0x0000, "the next association is as good as any"
