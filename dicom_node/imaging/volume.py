@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.core.errors import PixelDataError
 from dicom_node.core.study import Instance
-from dicom_node.imaging.hounsfield import LOWEST, hounsfield, images_of, refuse_unless_hounsfield
-from dicom_node.imaging.located_slices import LocatedSlice, common_geometry, located_slices
+from dicom_node.imaging.fill_volume import Filling
+from dicom_node.imaging.hounsfield import refuse_unless_hounsfield
+from dicom_node.imaging.located_slices import common_geometry, located_slices
 from dicom_node.imaging.pixels import MatrixSize
-from dicom_node.imaging.stack import DuplicateSlices, Stack, degrees_from_axial, drift_mm, is_sheared, stack_of
+from dicom_node.imaging.stack import degrees_from_axial, drift_mm, is_sheared, stack_of
 
 #: 1.6 GB: 1,500 slices of 512 x 512, 380 of 1,024 x 1,024.
 MAX_VOXELS = 400_000_000
@@ -66,10 +66,11 @@ class Volume:
         return plane[:, ::-1] if self.reversed_axes[1] else plane
 
 
-def hounsfield_volume(instances: Sequence[Instance]) -> Volume:
+def hounsfield_volume(instances: Sequence[Instance], threads: int = 1) -> Volume:
     """Return the volume of one stack of CT slices: single images, or frames of Enhanced and Legacy Converted Enhanced CT.
 
-    The order of ``instances`` does not matter, nor does Instance Number: slices lie where Image Position (Patient) says.
+    The order of ``instances`` does not matter, nor does Instance Number: slices lie where Image Position (Patient) says. So many
+    ``threads`` decode; the volume does not depend on them.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def hounsfield_volume(instances: Sequence[Instance]) -> Volume:
         raise MatrixSize(f"The series has {stack.count} slices of {shape[0]} x {shape[1]}: too many to be read at once.")
 
     hu = np.empty((stack.count, rows, columns), np.float32)  # every place is written: read, or interpolated
-    facts = _fill(hu, located, stack, shifts, shape, reversed_axes)
+    facts = Filling(hu, located, stack, shifts, shape, reversed_axes).fill(threads)
     _interpolate(hu, stack.missing)
     looks = refuse_unless_hounsfield(hu)
 
@@ -157,88 +158,6 @@ def _tilt_degrees(orientation: Sequence[float], positions: Sequence[Sequence[flo
     way = ends[int(np.argmax(ends[:, 2]))] - ends[int(np.argmin(ends[:, 2]))]
     beside = np.hypot(*(way @ np.asarray(orientation, float).reshape(2, 3).T))
     return float(np.degrees(np.arcsin(np.clip(beside / max(float(np.linalg.norm(way)), 1e-9), 0, 1))))
-
-
-def _fill(
-    hu: NDArray[np.float32],
-    located: Sequence[LocatedSlice],
-    stack: Stack,
-    shifts: NDArray[np.float64],
-    shape: tuple[int, int],
-    reversed_axes: tuple[bool, bool],
-) -> dict[str, Any]:
-    """Decode every slice to its place; return what was met on the way."""
-    plane = np.empty(shape, np.float32)
-    at_once = hu.shape[1:] == shape  # no slice is shifted: each is decoded where it belongs
-    taken: set[int] = set()
-    broken: list[PixelDataError] = []
-    dropped = lossy = 0
-    padded = 0.0
-    syntaxes: set[str] = set()
-    decoders: set[str] = set()
-    number = 0
-    while number < len(located):
-        instance = located[number].instance
-        last = number
-        while last < len(located) and located[last].instance is instance:
-            last += 1
-        frames = None if located[number].header.frame is None else last - number
-        images = images_of(instance.path, frames)
-        for n in range(number, last):
-            header, place = located[n].header, stack.places[n]
-            try:
-                into = _turned(hu[place], reversed_axes) if at_once and place not in taken else plane
-                facts = hounsfield(next(images), header.slope or 0.0, header.intercept or 0.0, into)
-            except PixelDataError as error:
-                broken += [error] * (last - n if frames else 1)
-                break
-            padded += facts["padded"]
-            lossy += facts["lossy"]
-            syntaxes.add(facts["transfer_syntax"])
-            decoders.add(facts["decoder"])
-            if place not in taken:
-                if not at_once:
-                    _place(hu[place], _turned(plane, reversed_axes), shifts[n])
-                taken.add(place)
-                continue
-            there = np.empty(hu.shape[1:], np.float32)
-            _place(there, _turned(plane, reversed_axes), shifts[n])
-            if not np.array_equal(there, hu[place]):
-                raise DuplicateSlices(f"Unlike images lie at one position, {stack.along_mm[n]:.1f} mm.")
-            dropped += 1
-        number = last
-    if broken:
-        raise PixelDataError(f"{len(broken)} of {len(located)} slices cannot be read. {broken[0]}")
-    return {
-        "duplicates_dropped": dropped,
-        "lossy_slices": lossy,
-        "padded_share": round(padded / len(located), 4),
-        "transfer_syntaxes": sorted(syntaxes),
-        "decoders": sorted(decoders),
-    }
-
-
-def _turned(plane: NDArray[np.float32], reversed_axes: tuple[bool, bool]) -> NDArray[np.float32]:
-    """Return a view of the plane with the axes reversed that run the other way in the volume."""
-    plane = plane[::-1] if reversed_axes[0] else plane
-    return plane[:, ::-1] if reversed_axes[1] else plane
-
-
-def _place(target: NDArray[np.float32], plane: NDArray[np.float32], shift: NDArray[np.float64]) -> None:
-    """Write a slice, moved by a part of a pixel where the gantry was tilted (linear between neighbours)."""
-    rows, columns = plane.shape
-    if target.shape == plane.shape:
-        target[...] = plane
-        return
-    (down, across), (part_down, part_across) = np.floor(shift).astype(int), shift % 1
-    target[...] = 0
-    for more_down, weight_down in ((0, 1 - part_down), (1, part_down)):
-        for more_across, weight_across in ((0, 1 - part_across), (1, part_across)):
-            weight = np.float32(weight_down * weight_across)
-            if weight:
-                top, left = down + more_down, across + more_across
-                target[top : top + rows, left : left + columns] += weight * (plane - np.float32(LOWEST))
-    target += np.float32(LOWEST)
 
 
 def _interpolate(hu: NDArray[np.float32], missing: Sequence[int]) -> None:

@@ -244,6 +244,35 @@ def test_a_refusal_says_how_many_slices_are_cut_off(tmp_path: Path) -> None:
         hounsfield_volume(ct.series(tmp_path, change=cut_off))
 
 
+@pytest.mark.parametrize("orientation", [ct.AXIAL, ct.tilted(15)], ids=["axial", "tilted"])
+def test_threads_change_nothing(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    at = ct.positions(40, 3, orientation)
+    once = ct.series(tmp_path, orientation=orientation, at=at, change=lambda n, ds: None if n in (17, 18) else ds)
+    twice = [*once, *ct.series(tmp_path / "again", orientation=orientation, at=at[:2], first=100)]
+    one, many = hounsfield_volume(twice), hounsfield_volume(twice, threads=4)
+    assert many.hu.tobytes() == one.hu.tobytes()
+    assert (many.record, many.slices, many.flags) == (one.record, one.slices, one.flags)
+    assert one.record["duplicates_dropped"] == 2
+
+
+@pytest.mark.parametrize("case", ["one slice cut off", "another image at one position", "8 bits", "colour"])
+def test_threads_refuse_with_the_same_words(tmp_path: Path, case: str) -> None:
+    instances = ct.series(tmp_path, change=REFUSED[case][1])
+    said = []
+    for threads in (1, 4):
+        with pytest.raises(StudyError) as caught:
+            hounsfield_volume(instances, threads)
+        said.append((type(caught.value), str(caught.value)))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("first", [100, 900], ids=["before its twin", "behind its twin"])
+def test_a_copy_that_is_cut_off_is_no_copy(tmp_path: Path, first: int) -> None:
+    copies = ct.series(tmp_path / "again", at=ct.positions()[:12], first=first, change=cut_off)
+    with pytest.raises(StudyError, match=rf"^1 of {ct.COUNT + 12} slices cannot be read"):
+        hounsfield_volume([*ct.series(tmp_path), *copies])
+
+
 def test_a_multi_frame_object_that_ends_early_is_refused(tmp_path: Path) -> None:
     ds = ct.multi_frame([ct.ct_slice(n + 1, ct.AXIAL, p) for n, p in enumerate(ct.positions())])
     ds["PixelData"].value = ds.PixelData[: 10 * ct.SIZE * ct.SIZE * 2]
