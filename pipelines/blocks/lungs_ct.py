@@ -89,9 +89,16 @@ _DEFAULT = CtLungLimits()
 
 
 def find_lungs(
-    volume: Volume, limits: CtLungLimits = _DEFAULT, *, session: Session | None = None, config: Mapping[str, Any] | None = None
+    volume: Volume,
+    limits: CtLungLimits = _DEFAULT,
+    *,
+    session: Session | None = None,
+    config: Mapping[str, Any] | None = None,
+    threads: int = 1,
 ) -> CtLungs:
     """Return the lungs; with ``session`` and ``config`` (a bundle's) by that network, else by grey values and shape. Never raises.
+
+    So many ``threads`` work on slices; the lungs do not depend on them.
 
     Raises
     ------
@@ -102,7 +109,7 @@ def find_lungs(
         sides, facts = lungs_ct_network.segment(volume.hu, volume.spacing_mm, session, config)
         facts |= {"method": "network"}
     else:
-        sides, _, facts = lungs_ct_classical.segment(volume.hu, volume.spacing_mm)
+        sides, _, facts = lungs_ct_classical.segment(volume.hu, volume.spacing_mm, threads)
         facts |= {"method": "classical"}
     return _judged(volume, sides, facts, limits)
 

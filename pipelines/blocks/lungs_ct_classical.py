@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dicom_node.imaging.in_threads import in_threads
+
 Volume = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
@@ -36,23 +38,28 @@ class Reduced:
     step: int
 
 
-def reduced(hu: Volume, spacing_mm: tuple[float, float, float]) -> Reduced:
+def reduced(hu: Volume, spacing_mm: tuple[float, float, float], threads: int = 1) -> Reduced:
     """Return the volume averaged to about 2 mm in plane and 2.5 mm along the body; never enlarged."""
     count, rows, columns = hu.shape
     step = max(1, int(SLICE_MM / spacing_mm[0] + 0.5))
     height = min(rows, max(8, round(rows * spacing_mm[1] / GRID_MM)))
     width = min(columns, max(8, round(columns * spacing_mm[2] / GRID_MM)))
     small = np.zeros((-(-count // step), height, width), np.float32)
-    for k, plane in enumerate(hu):
-        shrunk = plane if plane.shape == (height, width) else cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
-        small[k // step] += shrunk / np.float32(min(step, count - k // step * step))
+
+    def average(k: int) -> None:
+        slab = hu[k * step : (k + 1) * step]
+        for plane in slab:
+            shrunk = plane if plane.shape == (height, width) else cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+            small[k] += shrunk / np.float32(len(slab))
+
+    in_threads(average, range(len(small)), threads)
     return Reduced(small, (spacing_mm[0] * step, spacing_mm[1] * rows / height, spacing_mm[2] * columns / width), step)
 
 
-def segment(hu: Volume, spacing_mm: tuple[float, float, float]) -> tuple[Mask, Mask, dict[str, Any]]:
+def segment(hu: Volume, spacing_mm: tuple[float, float, float], threads: int = 1) -> tuple[Mask, Mask, dict[str, Any]]:
     """Return the lungs (uint8, 1 right, 2 left, the shape of ``hu``), the body on the coarse grid (uint8, 0 or 1), and facts."""
-    coarse = reduced(hu, spacing_mm)
-    air, body = _inner_air(coarse.hu)
+    coarse = reduced(hu, spacing_mm, threads)
+    air, body = _inner_air(coarse.hu, threads)
     airway = _airway(air, body, coarse.spacing_mm)
     grown = cv2_each(cv2.dilate, airway, np.ones((3, 3), np.uint8))  # its wall
     pieces, facts = _two_pieces(air & (1 - grown), coarse.spacing_mm)
@@ -67,14 +74,15 @@ def segment(hu: Volume, spacing_mm: tuple[float, float, float]) -> tuple[Mask, M
             _keep_wall_lesions(mask[k], middle, coarse.spacing_mm)
         closed[(mask > 0) & (closed == 0) & (grown == 0)] = side
     facts |= {"grid": list(coarse.hu.shape), "airway_ml": round(float(airway.sum() * _litres(coarse.spacing_mm) * 1000), 1)}
-    return _full(closed, hu.shape, coarse.step), body, facts
+    return _full(closed, hu.shape, coarse.step, threads), body, facts
 
 
-def _inner_air(hu: Volume) -> tuple[Mask, Mask]:
+def _inner_air(hu: Volume, threads: int) -> tuple[Mask, Mask]:
     """Return the air that does not touch the picture's edge, and the body: all that is not air outside, uint8."""
     air, body = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.uint8)
-    for k, plane in enumerate(hu):
-        count, labels = cv2.connectedComponents((plane < AIR_HU).astype(np.uint8), connectivity=4)
+
+    def part(k: int) -> None:
+        count, labels = cv2.connectedComponents((hu[k] < AIR_HU).astype(np.uint8), connectivity=4)
         outside = np.zeros(count, np.bool_)
         for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
             outside[edge] = True
@@ -83,6 +91,8 @@ def _inner_air(hu: Volume) -> tuple[Mask, Mask]:
         body[k] = inside[labels]
         inside[0] = False
         air[k] = inside[labels]
+
+    in_threads(part, range(len(hu)), threads)
     return air, body
 
 
@@ -204,13 +214,14 @@ def _keep_wall_lesions(plane: Mask, middle: float, spacing_mm: tuple[float, floa
             plane[labels == n] = 1
 
 
-def _full(sides: Mask, shape: tuple[int, ...], step: int) -> Mask:
+def _full(sides: Mask, shape: tuple[int, ...], step: int, threads: int) -> Mask:
     """Return the coarse mask on the slices' own grid."""
     count, rows, columns = shape
     out = np.zeros((count, rows, columns), np.uint8)
     if step == 1 and sides.shape == out.shape:
         return sides
-    for k in range(count):
+
+    def enlarge(k: int) -> None:
         at = np.clip((k + 0.5) / step - 0.5, 0, len(sides) - 1)
         below, above = int(at), min(int(at) + 1, len(sides) - 1)
         for side in (1, 2):
@@ -220,6 +231,8 @@ def _full(sides: Mask, shape: tuple[int, ...], step: int) -> Mask:
             mixed = low * np.float32(1 - (at - below)) + high * np.float32(at - below)
             inside = cv2.resize(mixed, (columns, rows), interpolation=cv2.INTER_LINEAR) >= 0.5
             np.maximum(out[k], inside * np.uint8(side), out=out[k])
+
+    in_threads(enlarge, range(count), threads)
     return out
 
 

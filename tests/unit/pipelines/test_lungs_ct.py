@@ -128,6 +128,13 @@ def test_a_networks_unknown_label_is_an_error(tmp_path: Path) -> None:
         find_lungs(volume_of(thorax(4, slices=8, size=32)), session=threshold_network(tmp_path, 32), config=config)
 
 
+def test_threads_change_nothing() -> None:
+    volume = volume_of(thorax(4, slices=50, size=96))
+    one, many = find_lungs(volume), find_lungs(volume, threads=4)
+    assert many.sides.tobytes() == one.sides.tobytes()
+    assert (many.record, many.flags, many.problem) == (one.record, one.flags, "")
+
+
 def test_many_slices_take_little_time() -> None:
     phantom = thorax(4, slices=60, size=128)
     started = time.process_time()
