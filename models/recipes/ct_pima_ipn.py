@@ -31,16 +31,20 @@ from models.training.slices.loop import FitSettings
 from models.training.slices.patient_report import plot_calibration
 from models.training.slices.patient_tables import ablation
 from models.training.slices.phantom_cohort import from_phantoms
+from models.training.slices.side_by_side import train_side_by_side
 from models.training.slices.study import (
     FULL,
     VARIANTS,
     WITHIN,
     Form,
     Trained,
-    cross_validate,
+    Variant,
+    Wanted,
+    cross_validated,
+    fold_trainings,
+    site_trainings,
     thumbnail_scores,
     train,
-    without_each_site,
 )
 
 WINDOW = {"window": {"level": -600, "width": 1500}, "outside": "floor", "slab_mm": 5.0}
@@ -67,7 +71,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--within", action="store_true", help="also train other ways to join the two gates, and each gate alone")
     parser.add_argument("--page", type=Path, help="a second place for report.md")
     parser.add_argument("--weights", type=Path, help="ResNet-50 weights (safetensors) to start from, full form only")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--threads", type=int, default=2, help="of the first network; the others train so many at a time, on one each"
+    )
     parser.add_argument("--date", default="2026-11-21", help="date written into the bundle; nothing reads the clock")
     return parser.parse_args(given)
 
@@ -81,7 +87,9 @@ def main(given: list[str] | None = None) -> None:
     if options.data:
         cohort = from_index(options.data, preprocessing)
     else:
-        cohort = from_phantoms(options.phantoms or 600, options.test_phantoms, preprocessing, options.out / "drawn")
+        cohort = from_phantoms(
+            options.phantoms or 600, options.test_phantoms, preprocessing, options.out / "drawn", options.threads
+        )
     form = form_of(options)
     say(f"{len(cohort.about.names)} patients, {len(cohort.patients)} slices, after {time.monotonic() - started:.0f} s")
     full = train_full(cohort, form, options)
@@ -147,20 +155,27 @@ def parts_of(cohort: Cohort) -> tuple[list[str], list[str], list[str]]:
 
 def train_full(cohort: Cohort, form: Form, options: argparse.Namespace) -> Trained:
     """Return the full variant."""
-    return train(cohort, VARIANTS[FULL], parts_of(cohort), form, (options.out / "fits", _file(FULL)), say)
+    return train(cohort, variant_of(cohort, FULL, VARIANTS[FULL], form), options.out / "fits", say)
+
+
+def variant_of(cohort: Cohort, name: str, variant: Variant, form: Form) -> Wanted:
+    """Return the training of one row."""
+    return Wanted(_file(name), variant, parts_of(cohort), form)
 
 
 def study(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace) -> dict[str, Any]:
     """Return every figure of the ablation, the folds and the sites."""
     fits = options.out / "fits"
-    others = {name: variant for name, variant in VARIANTS.items() if name != FULL}
-    trained = {name: train(cohort, v, parts_of(cohort), form, (fits, _file(name)), say) for name, v in others.items()}
-    trained[FULL] = full
+    rows = {name: variant_of(cohort, name, variant, form) for name, variant in VARIANTS.items() if name != FULL}
     folds_form = replace(form, settings=folds_settings(options, form))
-    crossed = cross_validate(cohort, VARIANTS[FULL], folds_form, fits, FOLDS, say)
-    sites = without_each_site(cohort, VARIANTS[FULL], folds_form, fits, say)
+    folds = fold_trainings(cohort, VARIANTS[FULL], folds_form, FOLDS)
+    sites = site_trainings(cohort, VARIANTS[FULL], folds_form)
+    train_side_by_side(cohort, [*rows.values(), *folds, *sites.values()], fits, options.threads)
+    trained = {name: train(cohort, one, fits, say) for name, one in rows.items()} | {FULL: full}
+    crossed = cross_validated(cohort, folds, fits, say)
+    elsewhere = {name: train(cohort, one, fits, say).of_patients(list(one.parts[2])) for name, one in sites.items()}
     _, thumbs = thumbnail_scores(cohort, form, cohort.named("test"))
-    found = report.generalisation_figures(cohort, crossed, sites)
+    found = report.generalisation_figures(cohort, crossed, elsewhere)
     found["variants"] = report.figures(cohort, trained, FULL, thumbs, temperature_of(cohort, full))
     found["seconds"] = {name: one.seconds for name, one in trained.items()}
     return found
@@ -168,10 +183,12 @@ def study(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace
 
 def within(cohort: Cohort, form: Form, full: Trained, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of what the paper leaves open, beside the full variant."""
-    keep = options.out / "fits"
-    trained = {name: train(cohort, v, parts_of(cohort), form, (keep, _file(name)), say) for name, v in WITHIN.items()}
+    fits = options.out / "fits"
+    rows = {name: variant_of(cohort, name, variant, form) for name, variant in WITHIN.items()}
+    train_side_by_side(cohort, list(rows.values()), fits, options.threads)
     test = cohort.named("test")
-    scores = {name: one.of_patients(test) for name, one in {FULL: full, **trained}.items()}
+    scores = {FULL: full.of_patients(test)}
+    scores |= {name: train(cohort, one, fits, say).of_patients(test) for name, one in rows.items()}
     return ablation(cohort.labels_of(test), scores, FULL, report.THRESHOLD)
 
 
@@ -184,8 +201,8 @@ def as_found(cohort: Cohort, full: Trained, form: Form, options: argparse.Namesp
         f"{AS_FOUND.epochs} as the node cuts them. Drawn chests: no patient."
     )
     stage = replace(form, words=words, learn=form.judge, settings=replace(AS_FOUND, threads=options.threads))
-    keep = (options.out / "fits", "as_found")
-    return train(cohort, VARIANTS[FULL], parts_of(cohort), stage, keep, say, full.state), stage
+    wanted = variant_of(cohort, "as_found", VARIANTS[FULL], stage)._replace(start=full.state)
+    return train(cohort, wanted, options.out / "fits", say), stage
 
 
 def temperature_of(cohort: Cohort, trained: Trained) -> float:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.phantoms.ct import IPN, PIMA, thorax
 from models.phantoms.drawing import stream
 from models.training.kept_fits import Arrays, kept
+from models.training.side_by_side import side_by_side
 from models.training.slices.cohort import Cohort, part_of, size_group
 from models.training.slices.patient_tables import Patients
 from pipelines.blocks.prepare_ct import prepare_slice
@@ -30,14 +31,16 @@ MARKED = 3
 CHUNK = 50  # patients a file: a recipe that was stopped goes on at the last whole one
 
 
-def from_phantoms(learn: int, test: int, preprocessing: Mapping[str, Any], keep_in: Path) -> Cohort:
-    """Draw ``learn`` patients, parted by the keyed hash without its test part, and ``test`` others."""
-    parts: list[Arrays] = []
-    for first, count in ((FIRST_SEED, learn), (FIRST_TEST_SEED, test)):
-        for start in range(first, first + count, CHUNK):
-            seeds = range(start, min(start + CHUNK, first + count))
-            facts = {"drawing": DRAWING, "seeds": [seeds.start, seeds.stop], "preprocessing": dict(preprocessing)}
-            parts.append(kept(keep_in, f"phantoms_{start}", facts, partial(_drawn, seeds, preprocessing)))
+def from_phantoms(learn: int, test: int, preprocessing: Mapping[str, Any], keep_in: Path, processes: int = 1) -> Cohort:
+    """Draw ``learn`` patients, parted by the keyed hash without its test part, and ``test`` others; what is kept is read."""
+    chunks = [
+        range(start, min(start + CHUNK, first + count))
+        for first, count in ((FIRST_SEED, learn), (FIRST_TEST_SEED, test))
+        for start in range(first, first + count, CHUNK)
+    ]
+    if processes > 1:
+        side_by_side([partial(_kept_chunk, seeds, dict(preprocessing), keep_in) for seeds in chunks], processes)
+    parts = [_kept_chunk(seeds, preprocessing, keep_in) for seeds in chunks]
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     drawn = whole["seed"]
     names = np.array([f"phantom-{seed}" for seed in drawn])
@@ -53,6 +56,11 @@ def from_phantoms(learn: int, test: int, preprocessing: Mapping[str, Any], keep_
         whole["places"],
         preprocessing,
     )
+
+
+def _kept_chunk(seeds: range, preprocessing: Mapping[str, Any], keep_in: Path) -> Arrays:
+    facts = {"drawing": DRAWING, "seeds": [seeds.start, seeds.stop], "preprocessing": dict(preprocessing)}
+    return kept(keep_in, f"phantoms_{seeds.start}", facts, partial(_drawn, seeds, preprocessing))
 
 
 def _learning_part(name: str) -> str:

@@ -97,59 +97,76 @@ class Trained(NamedTuple):
         return net.eval()
 
 
-def train(
-    cohort: Cohort,
-    variant: Variant,
-    parts: tuple[Collection[str], Collection[str], Collection[str]],
-    form: Form,
-    keep: tuple[Path, str],
-    say: Say,
-    start: Mapping[str, torch.Tensor] | None = None,
-) -> Trained:
-    """Train one variant, or read what was kept of it.
+class Wanted(NamedTuple):
+    """One training of a study. ``parts``: patients that are learnt from, that choose the epoch, and whose slices are then scored.
 
-    Parameters
-    ----------
-    parts
-        Patients that are learnt from, that choose the epoch, and whose slices are then scored.
-    keep
-        Folder and name under which the training is kept.
-    start
-        Weights to go on from.
+    ``name``: under which it is kept. ``start``: weights to go on from.
     """
-    squares = (form.learn, form.learn, form.judge)
-    learn, select, judged = (
-        cohort.slices(part, lungs_alone=variant.lungs_alone, square=square) for part, square in zip(parts, squares, strict=True)
-    )
-    settings = replace(form.settings, augment=variant.augment)
-    facts = {
-        "variant": [part for part in variant if part != "add"],  # the usual one needs no word
-        "width": form.width,
-        "settings": {name: value for name, value in asdict(settings).items() if name != "threads"},
-        "slices": digest_of(learn.images, learn.labels, select.images, select.labels),
-        "start": None if start is None else digest_of(*(value.numpy() for value in start.values())),
-        "weights": None if form.weights is None else digest_of(*(value.numpy() for value in form.weights.values())),
-    }
 
-    def make() -> Arrays:
-        net = seeded(form, variant)
-        if start is not None:
-            net.load_state_dict(start)
-        fitted = fit(net, learn, select, settings, lambda text: say(f"{keep[1]}: {text}"))
-        return {
-            **{f"weights/{name}": value.numpy() for name, value in fitted.net.state_dict().items()},
-            "normalise": np.array(fitted.normalise),
-            "history": np.array(json.dumps(fitted.history)),
-            "seconds": np.array(fitted.seconds),
+    name: str
+    variant: Variant
+    parts: tuple[Collection[str], Collection[str], Collection[str]]
+    form: Form
+    start: Mapping[str, torch.Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training with all that it needs and nothing else, so that another process can do it."""
+
+    name: str
+    variant: Variant
+    form: Form
+    learn: SliceSet
+    select: SliceSet
+    start: Mapping[str, torch.Tensor] | None
+
+    @classmethod
+    def of(cls, cohort: Cohort, wanted: Wanted) -> Training:
+        """Return it with its slices."""
+        learn, select = (
+            cohort.slices(part, lungs_alone=wanted.variant.lungs_alone, square=wanted.form.learn) for part in wanted.parts[:2]
+        )
+        return cls(wanted.name, wanted.variant, wanted.form, learn, select, wanted.start)
+
+    def kept(self, keep_in: Path, say: Say, threads: int) -> Arrays:
+        """Return weights, normalisation, history and seconds: read where it was done, else done now."""
+        settings = replace(self.form.settings, augment=self.variant.augment, threads=threads)
+        weights = self.form.weights
+        facts = {
+            "variant": [part for part in self.variant if part != "add"],  # the usual one needs no word
+            "width": self.form.width,
+            "settings": {name: value for name, value in asdict(settings).items() if name != "threads"},
+            "slices": digest_of(self.learn.images, self.learn.labels, self.select.images, self.select.labels),
+            "start": None if self.start is None else digest_of(*(value.numpy() for value in self.start.values())),
+            "weights": None if weights is None else digest_of(*(value.numpy() for value in weights.values())),
         }
 
-    found = kept(keep[0], keep[1], facts, make)
+        def make() -> Arrays:
+            net = seeded(self.form, self.variant)
+            if self.start is not None:
+                net.load_state_dict(self.start)
+            fitted = fit(net, self.learn, self.select, settings, lambda text: say(f"{self.name}: {text}"))
+            return {
+                **{f"weights/{name}": value.numpy() for name, value in fitted.net.state_dict().items()},
+                "normalise": np.array(fitted.normalise),
+                "history": np.array(json.dumps(fitted.history)),
+                "seconds": np.array(fitted.seconds),
+            }
+
+        return kept(keep_in, self.name, facts, make)
+
+
+def train(cohort: Cohort, wanted: Wanted, keep_in: Path, say: Say) -> Trained:
+    """Do one training, or read what was kept of it, and score the slices of its third part."""
+    found = Training.of(cohort, wanted).kept(keep_in, say, wanted.form.settings.threads)
+    judged = cohort.slices(wanted.parts[2], lungs_alone=wanted.variant.lungs_alone, square=wanted.form.judge)
     mean, deviation = (float(value) for value in found["normalise"])
     state = {name.removeprefix("weights/"): torch.from_numpy(value) for name, value in found.items() if name.startswith("weights/")}
     trained = Trained(
         state, (mean, deviation), np.zeros(0), judged.patients, json.loads(str(found["history"])), float(found["seconds"])
     )
-    return trained._replace(logits=logits_of(trained.net(form.width, variant), judged, trained.normalise))
+    return trained._replace(logits=logits_of(trained.net(wanted.form.width, wanted.variant), judged, trained.normalise))
 
 
 def seeded(form: Form, variant: Variant) -> SeDasResNet50:
@@ -173,10 +190,8 @@ def folds_of(cohort: Cohort, patients: Sequence[str], count: int, seed: int) -> 
     return folds
 
 
-def cross_validate(cohort: Cohort, variant: Variant, form: Form, keep_in: Path, count: int, say: Say) -> dict[str, Any]:
-    """Train ``count`` times without one fold, each choosing its epoch on the next; ``scores``: of every patient, never learnt from.
-
-    The test part takes no part.
+def fold_trainings(cohort: Cohort, variant: Variant, form: Form, count: int) -> list[Wanted]:
+    """Return ``count`` trainings, each without one fold and with its epoch chosen on the next; the test part takes no part.
 
     Raises
     ------
@@ -186,25 +201,33 @@ def cross_validate(cohort: Cohort, variant: Variant, form: Form, keep_in: Path, 
     if count < 3:
         raise ValueError(f"{count} folds: at least three are needed")
     folds = folds_of(cohort, cohort.named("train", "selection", "calibration"), count, form.settings.seed)
-    scores: dict[str, float] = {}
-    each = []
+    wanted = []
     for n, fold in enumerate(folds):
         select = folds[(n + 1) % count]
         learn = [name for other in folds if other is not fold and other is not select for name in other]
-        trained = train(cohort, variant, (learn, select, fold), form, (keep_in, f"fold_{n + 1}"), say)
-        p = trained.of_patients(fold)
+        wanted.append(Wanted(f"fold_{n + 1}", variant, (learn, select, fold), form))
+    return wanted
+
+
+def cross_validated(cohort: Cohort, folds: Sequence[Wanted], keep_in: Path, say: Say) -> dict[str, Any]:
+    """Return each fold's probabilities, and ``scores``: of every patient, by the network that never learnt from it."""
+    scores: dict[str, float] = {}
+    each = []
+    for n, wanted in enumerate(folds, start=1):
+        fold = list(wanted.parts[2])
+        p = train(cohort, wanted, keep_in, say).of_patients(fold)
         scores |= dict(zip(fold, p.tolist(), strict=True))
-        each.append({"fold": n + 1, "patients": fold, "probabilities": p})
+        each.append({"fold": n, "patients": fold, "probabilities": p})
     return {"folds": each, "scores": scores}
 
 
-def without_each_site(cohort: Cohort, variant: Variant, form: Form, keep_in: Path, say: Say) -> dict[str, Floats]:
-    """Return the probabilities of each site's patients by the network that never saw the site, in the order of the cohort.
+def site_trainings(cohort: Cohort, variant: Variant, form: Form) -> dict[str, Wanted]:
+    """Return for each site a training that never sees it, to judge all of it.
 
     Sites need both labels, and so must what remains; others are left out.
     """
     site = cohort.about.kinds.get("site")
-    found: dict[str, Floats] = {}
+    found: dict[str, Wanted] = {}
     if site is None:
         return found
     of = dict(zip(cohort.about.names.tolist(), site.tolist(), strict=True))
@@ -214,8 +237,7 @@ def without_each_site(cohort: Cohort, variant: Variant, form: Form, keep_in: Pat
             [p for p in cohort.named(*part) if of[p] not in (name, "")] for part in (("train", "test"), ("selection",))
         )
         if all(len(set(cohort.labels_of(group).tolist())) == 2 for group in (there, learn, select)):
-            trained = train(cohort, variant, (learn, select, there), form, (keep_in, f"without_site_{name}"), say)
-            found[name] = trained.of_patients(there)
+            found[name] = Wanted(f"without_site_{name}", variant, (learn, select, there), form)
     return found
 
 

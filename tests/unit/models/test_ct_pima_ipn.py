@@ -27,7 +27,8 @@ from models.training.slices.bundle import operating_points
 from models.training.slices.cohort import Cohort, Square, cut, from_index, part_of, size_group
 from models.training.slices.loop import FitSettings
 from models.training.slices.phantom_cohort import FIRST_SEED, FIRST_TEST_SEED, draw, from_phantoms
-from models.training.slices.study import Trained, folds_of, without_each_site
+from models.training.slices.side_by_side import train_side_by_side
+from models.training.slices.study import Form, Trained, Wanted, fold_trainings, folds_of, site_trainings, train
 from models.zoo.se_das_resnet50 import SeDasResNet50
 from pipelines.blocks.prepare_ct import prepare_slice, thickest_piece
 
@@ -38,6 +39,7 @@ TINY: Mapping[str, Any] = {
     "pixel_mm": 7.0,
     "size": 48,
 }
+TINY_FORM = Form("tiny", 8, None, None, FitSettings(1, 16, 2e-3, 2e-3, 1e-2, 1, 1, threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -115,22 +117,40 @@ def test_folds_hold_every_patient_once_with_both_labels(cohort: Cohort) -> None:
     assert all(set(cohort.labels_of(fold).tolist()) == {0, 1} for fold in folds)
 
 
-def test_a_held_out_site_is_judged_by_a_network_that_never_saw_it(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[set[str], set[str], set[str]]] = []
+def test_no_fold_is_judged_by_a_network_that_learnt_from_it_or_chose_by_it(cohort: Cohort) -> None:
+    wanted = fold_trainings(cohort, slice_study.VARIANTS[slice_study.FULL], TINY_FORM, 3)
+    assert sorted(name for one in wanted for name in one.parts[2]) == sorted(cohort.named("train", "selection", "calibration"))
+    assert not any(set(one.parts[2]) & {*one.parts[0], *one.parts[1]} for one in wanted)
+    with pytest.raises(ValueError, match="at least three"):
+        fold_trainings(cohort, slice_study.VARIANTS[slice_study.FULL], TINY_FORM, 2)
 
-    def note(_: Cohort, __: Any, parts: Any, *___: Any) -> Trained:
-        seen.append(tuple(set(part) for part in parts))  # type: ignore[arg-type]
-        judged = cohort.slices(parts[2], lungs_alone=True)
-        return Trained({}, (0.0, 1.0), np.zeros(len(judged.labels)), judged.patients, [], 0.0)
 
-    monkeypatch.setattr(slice_study, "train", note)
+def test_a_held_out_site_is_judged_by_a_network_that_never_saw_it(cohort: Cohort) -> None:
     site = dict(zip(cohort.about.names.tolist(), cohort.about.kinds["site"].tolist(), strict=True))
     parts = np.where(cohort.parts == "calibration", "selection", cohort.parts)
-    found = without_each_site(replace(cohort, parts=parts), slice_study.VARIANTS[slice_study.FULL], None, Path(), print)  # type: ignore[arg-type]
+    found = site_trainings(replace(cohort, parts=parts), slice_study.VARIANTS[slice_study.FULL], TINY_FORM)
     assert found
-    for name, (learn, select, judged) in zip(found, seen, strict=True):
+    for name, wanted in found.items():
+        learn, select, judged = (set(part) for part in wanted.parts)
         assert {site[p] for p in judged} == {name}
         assert name not in {site[p] for p in learn | select}
+
+
+def test_trainings_side_by_side_are_those_done_one_after_the_other(cohort: Cohort, tmp_path: Path) -> None:
+    parts = (cohort.named("train"), cohort.named("test"), cohort.named("test"))
+    wanted = [Wanted(name, slice_study.VARIANTS[name], parts, TINY_FORM) for name in ("baseline", "+ Seg")]
+    train_side_by_side(cohort, wanted, tmp_path / "beside", 2)
+    assert len(list((tmp_path / "beside").iterdir())) == 2
+    for one in wanted:
+        kept, made = (train(cohort, one, tmp_path / folder, _nothing) for folder in ("beside", "after"))
+        assert np.array_equal(kept.logits, made.logits)
+    assert not np.array_equal(*(train(cohort, one, tmp_path / "beside", _nothing).logits for one in wanted))
+    train_side_by_side(cohort, wanted, tmp_path / "one", 1)
+    assert not (tmp_path / "one").exists()  # one at a time is what ``train`` does by itself
+
+
+def _nothing(_: str) -> None:
+    """Say nothing."""
 
 
 def test_a_patients_probability_is_the_mean_of_the_slices() -> None:
