@@ -13,14 +13,16 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from dicom_node.archive import query_status
+from dicom_node.archive.settings import ArchiveSettings
 from dicom_node.core import abstentions, codes, product
 from dicom_node.core.artifact import DICOM
 from dicom_node.core.delivery import Outcome
 from dicom_node.core.feedback import ASSESSMENT, HIDE_NOTE
 from dicom_node.core.withdrawal import NOTE
 from dicom_node.delivery.commitment import failure_rows as commitment_failures
+from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.feedback.settings import AnswerAeSettings
-from dicom_node.network import dimse_status
+from dicom_node.network import dimse_status, requestor
 from dicom_node.plugins import known_kinds, load_kind
 from dicom_node.reception import admission, presentation_contexts, status
 from dicom_node.reception.settings import ReceptionSettings
@@ -103,6 +105,21 @@ def _limits() -> str:
     return _markdown(("Limit", "Default", "Meaning"), rows)
 
 
+def _waits() -> str:
+    deliver, query = DestinationSettings.model_fields["timeout_seconds"], ArchiveSettings.model_fields
+    settings = (
+        f"`timeout_seconds`: Deliver {deliver.default:g}, Query {query['timeout_seconds'].default:g}; "
+        f"`fetch_timeout_seconds` {query['fetch_timeout_seconds'].default:g}"
+    )
+    rows = [
+        ("the connection; the TLS handshake; the answer to the association request; each DIMSE answer; the release", settings),
+        ("a PDU that was begun, either way, until it is whole", "the same"),
+        ("a whole message, until it has left", f"{requestor.MOST_SENDING_SECONDS:g}"),
+        ("everything that is answered or sent on one association", f"{requestor.MOST_SECONDS:g}"),
+    ]
+    return _markdown(("Waits for", "Longest, in seconds"), rows)
+
+
 def _store_answers() -> str:
     rows = [(f"0x{row.code:04X}", row.meaning, row.source) for row in (*status.ALL, *status.OF_ANSWERS)]
     return _markdown(("Status", "When", "Source"), rows)
@@ -157,6 +174,7 @@ TABLES = {
     "identity": _identity,
     "rejections": _rejections,
     "reception-limits": _limits,
+    "requestor-waits": _waits,
     "store-answers": _store_answers,
     "answer-ae-titles": _answer_ae_titles,
     "store-statuses": _store_statuses,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import yaml
 
 MANIFEST = "bundle.yaml"
 OPERATING_POINTS = "operating_points.yaml"
+#: Where the bundles lie that come with the product.
+SHIPPED = Path(__file__).parent / "bundles"
 EVIDENCE = ("demo", "internal", "external")
 _REQUIRED = ("name", "version", "task", "intended_use", "evidence", "preprocessing", "outputs", "files")
 
@@ -76,6 +79,17 @@ class Bundle:
             names = ", ".join(sorted(known)) or "none"
             raise UnknownOperatingPoint(f'{self.label} has no operating point "{policy}". It has: {names}')
         return dict(known[policy])
+
+    def policy_sha256(self, policy: str) -> str:
+        """Return the hash that run keys and results know a policy by: over its name and content.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+            There is none of that name.
+        """
+        text = json.dumps([policy, self.operating_point(policy)], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def operating_points(self) -> dict[str, Any]:
         """Return every policy by name; empty for a bundle that decides nothing."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ NAME = "ct_ntm"
 MAPS_OF = 3  # slices
 SHOWN_LOW, SHOWN_WIDTH = -1350.0, 1500.0  # HU of the pictures: level -600, as lungs are read
 
+warm = partial(read_ct.warm, NAME)
+
 
 class Settings(CtSettings):
     """What IT can set for this pipeline."""
@@ -52,17 +55,6 @@ def select_images(study: Study, settings: Settings) -> Selection:
 def lab_inputs(facts: HeaderFacts, labs: Sequence[LabValue], settings: Settings) -> tuple[LabInput, ...]:
     """Say what of a laboratory's results is taken, and which of it nothing need be waited for any more."""
     return laboratory.inputs(labs, facts.study_date, settings.labs)
-
-
-def warm(bundles: Mapping[str, Path], settings: Settings) -> tuple[str, ...]:
-    """Load the network before the first study comes; return the device that it runs on.
-
-    Raises
-    ------
-    models.session.DeviceUnavailable
-        The GPU was asked for and cannot be used.
-    """
-    return read_ct.warm(NAME, bundles, settings)
 
 
 def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy: str, settings: Settings) -> Findings:
@@ -85,7 +77,7 @@ def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy:
 
     shown = _key_slices(said, key, prepared, opened)
     maps = tuple(one for index in shown for one in _maps(begun, said, prepared, index))
-    more = _missing(clinical, study, settings)
+    more = _missing(clinical, study, selection, settings)
     if said.distance is not None and said.distance > 1:
         more.append(Flag("out_of_distribution", "The scan is unlike those the model was made with."))
     answer = begun.answer(said.probabilities, shown, maps, more, (SHOWN_LOW, SHOWN_WIDTH))
@@ -120,13 +112,15 @@ def _moment(utc: float | None) -> str:
     return "" if utc is None else dt.datetime.fromtimestamp(utc, dt.UTC).isoformat(timespec="seconds")
 
 
-def _missing(clinical: Clinical, study: Study, settings: Settings) -> list[Flag]:
+def _missing(clinical: Clinical, study: Study, selection: Selection, settings: Settings) -> list[Flag]:
     gone = clinical.missing()
     if not gone:
         return []
     asked = laboratory.said_unknown(study.labs, settings.labs)
+    otherwise = laboratory.said_otherwise(study.labs, selection.read[0].facts.study_date, settings.labs)
     late = f" (did not come within {study.waited_minutes:g} minutes)" if study.waited_minutes else ""
     notes = {part: " (a person says: not known)" if part in asked else late for part in laboratory.NAMES}
+    notes |= dict.fromkeys(otherwise, " (the laboratory's result is none that the model takes)")
     said = ", ".join(part + notes.get(part, "") for part in gone)
     return [Flag("clinical_missing", f"Clinical data missing: {said}; the model went on without.")]
 

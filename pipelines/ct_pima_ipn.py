@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from dicom_node.imaging.volume import SliceRef
 from pipelines.blocks import read_ct, select_ct
 from pipelines.blocks.aggregate import highest, patient_probability
 from pipelines.blocks.candidate_slices import candidate_slices
-from pipelines.blocks.classify import Classified, classify, session_for
+from pipelines.blocks.classify import Classified, classify_all, session_for
 from pipelines.blocks.marked_places import MarkedPlaces, marked_places
 from pipelines.blocks.prepare_ct import prepare_slice
 from pipelines.blocks.prepare_cxr import Prepared
@@ -42,6 +43,8 @@ FLAG_TEXTS = {
     "marks_not_in_series": "Some marked slices lie outside the series that was read.",
     "out_of_distribution": "Some slices are unlike those the model was made with.",
 }
+
+warm = partial(read_ct.warm, NAME)
 
 
 class Settings(CtSettings):
@@ -61,17 +64,6 @@ class _Read:
 def select_images(study: Study, settings: Settings) -> Selection:
     """Say by header alone which series would be read, and why the others are not."""
     return select_ct.select_series(study, settings.limits, study.marks)
-
-
-def warm(bundles: Mapping[str, Path], settings: Settings) -> tuple[str, ...]:
-    """Load the network before the first study comes; return the device that it runs on.
-
-    Raises
-    ------
-    models.session.DeviceUnavailable
-        The GPU was asked for and cannot be used.
-    """
-    return read_ct.warm(NAME, bundles, settings)
 
 
 def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy: str, settings: Settings) -> Findings:
@@ -148,13 +140,13 @@ def _read(begun: CtRun, chosen: tuple[int, ...]) -> list[_Read]:
     bundle, settings, volume = begun.bundle, begun.settings, begun.opened.volume
     session, config = session_for(bundle.model, bundle.sha256, settings.threads, settings.device), bundle.config["preprocessing"]
     mean, deviation = (np.float32(config["normalise"][name]) for name in ("mean", "deviation"))
+    prepared = [prepare_slice(volume.hu, volume.spacing_mm, begun.opened.lungs.sides, index, config) for index in chosen]
+    normalised = [replace(one, network_input=(one.network_input - mean) / deviation) for one in prepared]
     read = []
-    for index in chosen:
+    for index, one, said in zip(chosen, prepared, classify_all(normalised, bundle, session), strict=True):
         ref = volume.slices[index]
         assert ref is not None, "interpolated slices are never chosen"
-        prepared = prepare_slice(volume.hu, volume.spacing_mm, begun.opened.lungs.sides, index, config)
-        normalised = replace(prepared, network_input=(prepared.network_input - mean) / deviation)
-        read.append(_Read(index, ref, prepared, classify(normalised, bundle, session)))
+        read.append(_Read(index, ref, one, said))
     return read
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from dicom_node.archive.answers import ArchiveNonsense, CountAnswer, Fetched, Pa
 from dicom_node.archive.dimse_retrieve import Take
 from dicom_node.archive.http import client_of, failure, reached
 from dicom_node.archive.settings import ArchiveSettings
+from dicom_node.core.errors import PeerTimeout
 from dicom_node.core.phi import Phi
 from dicom_node.imaging.encoded import read_file_meta
 from dicom_node.imaging.header import first_text
@@ -24,6 +26,8 @@ _PAGE = 1000
 _MOST_PAGES = 50
 _EMPTY = frozenset((204, 404))  # 404: the server does not know the study; some answer 204 or an empty list
 _SUCCESS = 0x0000
+#: However long an archive sends objects of one series: then what is missing is asked for again.
+MOST_SECONDS = 3600.0
 
 
 def count(settings: ArchiveSettings, study_uid: str, turn: Callable[[], None]) -> CountAnswer:
@@ -79,8 +83,11 @@ def get(settings: ArchiveSettings, study_uid: str, series_uid: str, sop_instance
     series = f"/studies/{study_uid}/series/{series_uid}"
     paths = [f"{series}/instances/{uid}" for uid in sop_instance_uids] or [series]
     completed = failed = 0
-    with client_of(settings, settings.fetch_timeout_seconds) as client:
+    end = time.monotonic() + MOST_SECONDS
+    with client_of(settings, settings.fetch_timeout_seconds, MOST_SECONDS) as client:
         for path in paths:
+            if time.monotonic() > end:
+                raise PeerTimeout("The archive did not send everything in time.")
             for content in _retrieved(client, path):
                 meta = read_file_meta(content)
                 if not meta.end or not meta.transfer_syntax_uid:

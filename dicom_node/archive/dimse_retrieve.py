@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,8 +20,6 @@ GET = "1.2.840.10008.5.1.4.1.2.2.3"
 MOST_CONTEXTS = 128
 #: SOP Instance UIDs in one request; longer lists are asked for in pieces, since some archives cut them.
 MOST_UIDS = 100
-#: However long an archive sends: then the association ends and what is still missing is asked for again.
-MOST_SECONDS = 3600.0
 
 
 class Take(Protocol):
@@ -42,7 +39,7 @@ def move(settings: ArchiveSettings, study_uid: str, series_uid: str, sop_instanc
                 "The archive does not accept Study Root C-MOVE: allow it, or set retrieve: c_get.", temporary=False
             )
         return _sum(
-            _followed(association, association.send_c_move(identifier, settings.move_destination, MOVE), "C-MOVE")
+            _followed(association.send_c_move(identifier, settings.move_destination, MOVE), "C-MOVE")
             for identifier in _identifiers(study_uid, series_uid, sop_instance_uids)
         )
 
@@ -85,7 +82,7 @@ def get(
                 "The archive does not accept Study Root C-GET: allow it, or set retrieve: c_move.", temporary=False
             )
         return _sum(
-            _followed(association, association.send_c_get(identifier, GET), "C-GET")
+            _followed(association.send_c_get(identifier, GET), "C-GET")
             for identifier in _identifiers(study_uid, series_uid, sop_instance_uids)
         )
 
@@ -110,23 +107,19 @@ def _identifiers(study_uid: str, series_uid: str, sop_instance_uids: Sequence[st
     return made
 
 
-def _followed(association: Any, responses: Iterable[tuple[Dataset, Dataset | None]], what: str) -> Fetched:
-    """Follow one C-MOVE or C-GET to its end.
+def _followed(responses: Iterable[tuple[Dataset, Dataset | None]], what: str) -> Fetched:
+    """Follow one C-MOVE or C-GET to its end; one that does not end is ended by the association (``requestor.MOST_SECONDS``).
 
     Raises
     ------
     PeerTimeout, DimseFailure
         Nothing more comes. What came until then is here.
     """
-    end = time.monotonic() + MOST_SECONDS
     for status, _ in responses:
         if "Status" not in status:
-            raise PeerTimeout(f"The archive did not answer the {what} in time, or closed the association.")
+            raise PeerTimeout(f"The archive did not answer the {what} in time, did not end it, or closed the association.")
         code = int(status.Status)
         if code in PENDING:
-            if time.monotonic() > end:
-                association.abort()
-                raise PeerTimeout(f"The archive did not end the {what} within {MOST_SECONDS:g} s.")
             continue
         if code in (SUCCESS, PARTLY):
             return Fetched(_number(status, "Completed") + _number(status, "Warning"), _number(status, "Failed"))

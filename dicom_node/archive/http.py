@@ -14,9 +14,9 @@ from dicom_node.network.https import http_client, transport_failure
 _TEMPORARY = frozenset((408, 409, 423, 425, 429))
 
 
-def client_of(settings: ArchiveSettings, timeout_seconds: float) -> httpx.Client:
-    """Return a client whose paths are relative to the base URL."""
-    return http_client(settings.access, settings.base_url, {}, timeout_seconds)
+def client_of(settings: ArchiveSettings, timeout_seconds: float, answer_seconds: float | None = None) -> httpx.Client:
+    """Return a client whose paths are relative to the base URL; see ``http_client``."""
+    return http_client(settings.access, settings.base_url, {}, timeout_seconds, answer_seconds)
 
 
 @contextmanager

@@ -43,7 +43,10 @@ class ArchiveSettings(BaseModel):
         default=10, gt=0, description="Longest wait for the answer to one question, in seconds; then the quiet time alone decides."
     )
     fetch_timeout_seconds: float = Field(
-        default=300, gt=0, description="Longest silence while objects are fetched, in seconds; archives may read them from tape."
+        default=300,
+        gt=0,
+        description="Longest silence while objects are fetched, in seconds; archives may read them from tape. A series has an hour "
+        "in all; what is missing then is asked for again.",
     )
     compare_seconds: float = Field(
         default=3, gt=0, description="Pause between two counts, in seconds; only two equal counts in succession are believed."

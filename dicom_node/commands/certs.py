@@ -67,6 +67,11 @@ For a PACS that results go to:
         private_key: {folder}/node.key
         ca: {folder}/ca.pem
 
-Give the peer peer.pem, peer.key and ca.pem. To try it with DCMTK (AINODE: this node's AE title, 2762: its TLS port):
+Give the peer peer.pem, peer.key and ca.pem; give node.key to the node's user (chown). To try it with DCMTK from any machine, add
+under reception.peers, and take it out afterwards:
 
-  echoscu -aec AINODE +tls {folder}/peer.key {folder}/peer.pem +cf {folder}/ca.pem localhost 2762"""
+  - {{ae_title: TEST, certificate_name: peer}}
+
+AINODE is this node's AE title, 2762 its TLS port:
+
+  echoscu -aet TEST -aec AINODE +tls {folder}/peer.key {folder}/peer.pem +cf {folder}/ca.pem localhost 2762"""

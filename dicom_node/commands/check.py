@@ -17,6 +17,9 @@ from dicom_node.commands.checks.certificates import certificate_lines
 from dicom_node.commands.checks.destinations import check_destinations
 from dicom_node.commands.checks.line import Line, Mark
 from dicom_node.commands.checks.logins import login_lines
+from dicom_node.commands.checks.place import clock_lines, is_anothers, user_lines
+from dicom_node.commands.checks.reach import with_reason
+from dicom_node.commands.checks.rules import rule_lines
 from dicom_node.config.load import load_settings
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.errors import ConfigError, NodeError
@@ -51,9 +54,10 @@ def check_home(home: Home) -> Iterator[Line]:
             yield Line(Mark.FAIL, "file", text)
         return
     yield Line(Mark.OK, "file", f"{home.config}, rules: {len(settings.routing.rules)}, destinations: {len(settings.destinations)}")
-    if not settings.routing.rules:
-        yield Line(Mark.NOTE, "file", "no rule: studies are received and kept, and none is analysed")
     checks: dict[str, Callable[[], Iterator[Line]]] = {
+        "user": lambda: user_lines(home),
+        "clock": lambda: clock_lines(settings),
+        "rules": lambda: rule_lines(settings),
         "bundles": lambda: check_bundles(home, settings),
         "disk": lambda: check_disk(home, settings),
         "database": lambda: check_database(home, settings),
@@ -94,6 +98,9 @@ def check_disk(home: Home, settings: NodeSettings) -> Iterator[Line]:
 def check_database(home: Home, settings: NodeSettings) -> Iterator[Line]:
     """Open the database and make its tables where missing."""
     kind = "PostgreSQL" if settings.database_url.startswith("postgres") else "SQLite"
+    if not settings.database_url and is_anothers(home) and not (home.path / "node.sqlite").exists():
+        yield Line(Mark.NOTE, "database", f"{kind}, not made yet: this user's file would not be the node's")
+        return
     try:
         open_database(settings.database_url or default_url(home.path)).dispose()
     except sa.exc.SQLAlchemyError as error:
@@ -145,12 +152,22 @@ def _bind(host: str, port: int) -> str:
     return ""
 
 
+def _is_known(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except (socket.gaierror, UnicodeError):
+        return False
+
+
 def check_senders(settings: NodeSettings) -> Iterator[Line]:
     """Say who may send, where that is nobody or more than IT may think, and what is promised to whom."""
     reception = settings.reception
     if not reception.peers and reception.stow is None:
         yield Line(Mark.NOTE, "senders", "nobody may send: add the PACS under reception.peers")
     for peer in reception.peers:
+        if peer.host is not None and not _is_known(peer.host):
+            text = f'the name "{peer.host}" is not known to this machine, so this sender is always rejected; mend the name, or DNS'
+            yield Line(Mark.FAIL, f"sender {peer.ae_title}", text)
         if peer.host is None and peer.certificate_name is None:
             yield Line(Mark.NOTE, f"sender {peer.ae_title}", "any address may use this AE title; host or certificate_name ties it")
         if peer.commitment != "no":
@@ -167,6 +184,6 @@ def check_archives(settings: NodeSettings) -> Iterator[Line]:
     for name, archive in settings.archives.items():
         problems = archive_client.check(archive)
         for problem in problems:
-            yield Line(Mark.FAIL, f"archive {name}", problem)
+            yield Line(Mark.FAIL, f"archive {name}", with_reason(problem, archive))
         if not problems:
             yield Line(Mark.OK, f"archive {name}", archive_client.describe(archive))

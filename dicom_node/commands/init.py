@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         raise UsageError("these arguments make no usable node.yaml:\n" + str(error)) from None
     try:
-        home.path.mkdir(parents=True, exist_ok=True)
+        home.path.mkdir(mode=0o700, parents=True, exist_ok=True)  # patients' images will lie there
         with home.config.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
@@ -171,8 +171,8 @@ routing:
     - name: phantoms by name
       when:
         patient_name: ["*PHANTOM*"]
-  # Rules are read from above; the first that matches wins. A tag that is missing in the image is "unknown":
-  # the image is then looked at, and refused with a reason if it is not a frontal chest radiograph.
+  # Rules are read from above; of each pipeline the first that matches wins. A tag that is missing in the image is
+  # "unknown": the image is then looked at, and refused with a reason if it is not a frontal chest radiograph.
   rules:
     - name: chest radiographs
       when:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
+from dicom_node.config.hosts import is_host
 from dicom_node.core.errors import UsageError
 from dicom_node.core.identifiers import check_ae_title
-
-_HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
-_IPV6 = re.compile(r"^[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?$")
 
 
 class Peer(NamedTuple):
@@ -51,7 +48,7 @@ def parse_address(text: str, form: str = "HOST:PORT, e.g. 10.1.2.3:2575") -> tup
         host, port = text, ""
     else:
         host, _, port = text.partition(":")
-    if not (_HOST.match(host) or (":" in host and _IPV6.match(host))):
+    if not is_host(host):
         raise UsageError(f'"{text}" names no host; write {form}')
     if port and not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
         raise UsageError(f'"{port}" is not a port (1 to 65535); write {form}')

@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
             print(json.dumps(item, ensure_ascii=False, default=str))
             continue
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(item["last_received_utc"]))
-        print(f"{at}  {item['study_key']}  {item['state']:<10} {item['answer']}".rstrip())
+        given_up = f"  [{item['given_up']} given up: dicom-node study {item['study_key']}]" if item["given_up"] else ""
+        print(f"{at}  {item['study_key']}  {item['state']:<10} {item['answer']}{given_up}".rstrip())
     if refused and not options.json and not options.discrepancies:
         print("refused at the door (never acknowledged):")
         for item in refused:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.commands.database import opened
+from dicom_node.core.delivery import DeliveryState
 from dicom_node.store.connect import reading
 from dicom_node.studies.account import study_story
 
@@ -49,5 +50,6 @@ def told(story: dict[str, Any]) -> list[str]:
         lines.append("")
     for item in story["deliveries"]:
         said = "; ".join(text for text in (item["proof_words"], item["detail"]) if text)
-        lines.append(f"{item['role']:<24} -> {item['destination']:<12} {item['state']:<18} {said}".rstrip())
+        key = f" {item['delivery_id']}" if item["state"] == DeliveryState.DEAD else ""  # what retry and leave ask for
+        lines.append(f"{item['role']:<24} -> {item['destination']:<12} {item['state'] + key:<18} {said}".rstrip())
     return lines

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from dicom_node.config.document import Loc, Mistake
 from dicom_node.config.fields import destination_model
+from dicom_node.config.hosts import hosts_mistaken
 from dicom_node.config.laboratory import labs_awaited
 from dicom_node.config.ports import ports_taken_twice
 from dicom_node.config.readers import readers_taken_twice
@@ -50,6 +51,7 @@ def cross_checks(data: Mapping[str, Any], *, thorough: bool) -> Iterator[Mistake
     yield from _polled_servers(_mapping(_mapping(data.get("feedback")).get("fhir")), destinations)
     yield from _answer_titles(_mapping(_mapping(data.get("feedback")).get("answer_ae")), _mapping(data.get("reception")))
     yield from _logins(_list(data.get("readers")), _mapping(data.get("web")))
+    yield from hosts_mistaken(data)
     yield from ports_taken_twice(data)
     yield from readers_taken_twice(data)
 

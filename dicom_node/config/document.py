@@ -17,6 +17,11 @@ _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ["str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value"]
 )
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_DASH_AND_NAME = re.compile(r"^\s*-[A-Za-z]")
+_NAME_AND_VALUE = re.compile(r"^\s*(- )?\w+:[^\s/]")
+#: What PyYAML was reading. Of these two the end tells little: it is found where the next one begins, or nowhere.
+_IN_QUOTES, _IN_NAME = "while scanning a quoted scalar", "while scanning a simple key"
+_TOLD_WHERE_BEGUN = frozenset({_IN_QUOTES, _IN_NAME})
 _SIMPLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_-]*$")
 
 
@@ -94,9 +99,10 @@ def parse(text: str) -> Document:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark = error.context_mark if error.context in _TOLD_WHERE_BEGUN else error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise Unparsable(line, column, f"this is not YAML: {error.problem or error.context}.{_yaml_hint(error)}") from None
+        hint = _yaml_hint(error, text.splitlines()[max(0, line - 2) : line])
+        raise Unparsable(line, column, f"this is not YAML: {error.problem or error.context}. {hint}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
@@ -153,10 +159,23 @@ def _is_empty(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.style is None and node.value == ""
 
 
-def _yaml_hint(error: yaml.MarkedYAMLError) -> str:
+def _yaml_hint(error: yaml.MarkedYAMLError, near: list[str]) -> str:
+    """Return the cure; ``near``: the line of the mistake and the one before it, which often is the one that is wrong."""
     problem = error.problem or ""
     if "\\t" in problem or "'\\t'" in problem:
-        return " Indent with spaces, not with tabs."
+        return "Indent with spaces, not with tabs."
+    if error.context == _IN_QUOTES:
+        return "The quotation mark that opens here is not closed."
+    if any("\u00a0" in line for line in near):
+        return "A non-breaking blank stands in this line or the one before; type its blanks anew."
+    if any(mark in line for line in near for mark in "\u201c\u201d\u201e"):
+        return "Curly quotation marks are letters here; write straight ones."
+    if any(_DASH_AND_NAME.match(line) for line in near):
+        return "Put a blank after the dash, in this line or the one before."
+    if any(_NAME_AND_VALUE.match(line) for line in near):
+        return "Put a blank after the colon, in this line or the one before."
     if "mapping values are not allowed" in problem:
-        return " Put a text that holds a colon in quotation marks, or check the indentation."
-    return " Check indentation, colons and quotation marks of this line and the one before."
+        return "Put a text that holds a colon in quotation marks, or check the indentation."
+    if "<block end>" in problem:
+        return "Indent this line as the others that it belongs to."
+    return "Check indentation, colons and quotation marks of this line and the one before."

@@ -15,6 +15,12 @@ from dicom_node.config.model import NodeSettings
 from dicom_node.config.overrides import apply_environment, expand
 from dicom_node.core.errors import ConfigError
 
+_UNREADABLE = {
+    FileNotFoundError: "there is no such file; make one with: dicom-node init",
+    PermissionError: "this user may not read it; call dicom-node as the user whose node it is (sudo -u), or give the right",
+    IsADirectoryError: "this is a folder; --home names the folder that holds the file node.yaml",
+}
+
 
 def load_settings(path: Path, environ: Mapping[str, str] | None = None, *, thorough: bool = True) -> NodeSettings:
     """Read the configuration file.
@@ -36,8 +42,7 @@ def load_settings(path: Path, environ: Mapping[str, str] | None = None, *, thoro
     try:
         raw = path.read_bytes()
     except OSError as error:
-        what = "there is no such file; make one with: dicom-node init" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ConfigError(f"{path}: {what}") from None
+        raise ConfigError(f"{path}: {_UNREADABLE.get(type(error), error.strerror)}") from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

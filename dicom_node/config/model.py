@@ -25,7 +25,7 @@ from dicom_node.archive.settings import ArchiveSettings
 from dicom_node.config.cross_checks import cross_checks
 from dicom_node.config.document import Mistake
 from dicom_node.config.fields import destination_model
-from dicom_node.config.sentences import mistakes_of
+from dicom_node.config.sentences import did_you_mean, mistakes_of
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.engine.settings import WorkSettings
 from dicom_node.feedback.settings import FeedbackSettings, ReaderSettings
@@ -56,7 +56,8 @@ class SiteSettings(BaseModel):
     @classmethod
     def _known(cls, value: str) -> str:
         if not _OFFSET.match(value) and value not in zoneinfo.available_timezones():
-            raise ValueError(f'"{value}" is not a time zone; write a name such as Europe/Berlin or an offset such as +05:30')
+            text = f'"{value}" is not a time zone; write a name such as Europe/Berlin or an offset such as +05:30.'
+            raise ValueError(text + _zone_meant(value))
         return value
 
     def tzinfo(self) -> dt.tzinfo:
@@ -137,6 +138,14 @@ class NodeSettings(BaseModel):
         if self.results.result_link or not self.web.public_url:
             return self
         return self.model_copy(update={"results": self.results.model_copy(update={"result_link": self.web.public_url})})
+
+
+def _zone_meant(written: str) -> str:
+    """Return `` Did you mean "Europe/Berlin"?`` for a city alone, or a name in other letters; else nothing."""
+    known = sorted(zoneinfo.available_timezones())
+    word = written.strip().casefold().replace(" ", "_")
+    meant = [name for name in known if "/" in name and word in (name.casefold(), name.casefold().rpartition("/")[2])]
+    return f' Did you mean "{meant[0]}"?' if meant else did_you_mean(written, known) if "/" in written else ""
 
 
 def _read_destinations(written: Any) -> tuple[Any, list[Mistake]]:

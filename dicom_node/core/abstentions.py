@@ -5,6 +5,8 @@ A refusal is a result: it is coded, shown, and sent where the patient is certain
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dicom_node.core import codes
@@ -109,3 +111,9 @@ def sentence(key: str, detail: str = "") -> str:
         return reason(key).text
     end = "" if concrete[-1] in ".!?" else "."
     return f"{reason(key).text} {concrete[0].upper()}{concrete[1:]}{end}"
+
+
+def counted(left: Iterable[tuple[str, str]]) -> list[str]:
+    """Return why images were left (reason, detail) in sentences, each once with its number: ``… (3 images)``."""
+    numbers = Counter(sentence(key, detail) for key, detail in left)
+    return [text + (f" ({number} images)" if number > 1 else "") for text, number in numbers.items()]

@@ -106,6 +106,7 @@ SLICE_AUTOMATIC = private("SLICE-AUTO", "Chosen automatically")
 # "Computed tomography of chest (procedure)").
 CHEST_RADIOGRAPHY = Code("399208008", "SCT", "Plain chest X-ray")
 CHEST_CT = Code("169069000", "SCT", "CT of chest")
+IMAGING = Code("363679005", "SCT", "Imaging")  # of what turned out to be no chest
 DISCONTINUED = Code("110513", "DCM", "Discontinued for unspecified reason")
 
 # Document level of the structured report.

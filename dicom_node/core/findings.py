@@ -80,6 +80,14 @@ class PolicyRef:
     feasible: bool
     guarantee: str
 
+    @property
+    def sentence(self) -> str:
+        """What a reader is told: ``Policy "screening": sensitivity >= 0.90 …``; a bundle may begin its guarantee with "none"."""
+        promise = self.guarantee.rstrip(".") or "no valid guarantee"
+        if promise == "none" or promise.startswith("none:"):
+            promise = "no guarantee" + promise.removeprefix("none")
+        return f'Policy "{self.name}": {promise}.'
+
 
 @dataclass(frozen=True)
 class SliceScore:
@@ -161,6 +169,12 @@ class Findings:
     def status(self) -> str:
         """``analysed`` or ``not_analysed``."""
         return "not_analysed" if self.abstention else "analysed"
+
+    @property
+    def left(self) -> list[tuple[str, str]]:
+        """Reason and detail of every image that was not read; none where the refusal itself says it of the only one."""
+        said = [(one.reason, one.detail) for one in self.not_read]
+        return [] if self.abstention and said == [(self.abstention.reason, self.abstention.detail)] else said
 
     @property
     def decision(self) -> str:

@@ -13,7 +13,7 @@ class LabInput:
     part: str  # lower case, e.g. "smear"
     name: str  # for people, e.g. "acid-fast smear"
     codes: tuple[str, ...]  # which results tell it, as code^scheme; never empty
-    settled: bool  # a result that counts is known, or a person said that nobody knows it: nothing to wait for
+    settled: bool  # a result is there, also one that the pipeline cannot take, or a person said that nobody knows: no more waiting
     choices: tuple[tuple[str, str], ...]  # what a person may say: the value as a laboratory would write it, and words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,9 +108,9 @@ class PackedSlices:
     columns: int
 
     @classmethod
-    def of(cls, values: NDArray[np.uint8]) -> PackedSlices:
-        """Pack uint8 (slices, rows, columns), slice by slice: a whole stack of booleans is never held beside it."""
-        slices, rows, columns = values.shape
+    def of(cls, values: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> PackedSlices:
+        """Pack uint8 (slices, rows, columns), one slice at least, slice by slice: no second stack is held beside it."""
+        slices, (rows, columns) = len(values), values[0].shape
         planes: dict[int, NDArray[np.uint8]] = {}
         for n, one in enumerate(values):
             for value in range(1, int(one.max(initial=0)) + 1):

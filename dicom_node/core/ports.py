@@ -28,6 +28,10 @@ class Pipeline(Protocol):
         Where a series was chosen among others, ``provenance["series"]`` says in a sentence which one and why: reports repeat it.
         """
 
+    # A pipeline whose networks take long to load also has
+    #     warm(bundles: Mapping[str, Path], settings) -> tuple[str, ...]
+    # which loads them before the first study comes, and returns the devices that they run on.
+    #
     # A pipeline that takes laboratory values also has
     #     lab_inputs(facts: HeaderFacts, labs: Sequence[LabValue], settings) -> tuple[LabInput, ...]
     # which says, of the first image read and of what is known, which it takes and which are settled. Pure. A run may wait for them.

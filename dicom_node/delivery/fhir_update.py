@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from dicom_node.core.codes import LIKELIHOODS_OF_DISEASE
 from dicom_node.core.fhir_names import (
@@ -28,15 +29,21 @@ __all__ = [
     "ChangedBySomebodyElse",
     "Json",
     "SeveralHaveOurIdentifier",
+    "changed_beside",
     "content_digest",
     "dropped_results",
     "fitted",
     "not_written",
     "risks_on",
     "searches",
+    "still_standing",
     "withdrawn",
     "written_by_us",
 ]
+
+
+_NONE: Mapping[int, Json] = MappingProxyType({})
+_TAKEN_BACK = ("entered-in-error", "cancelled")
 
 
 class ChangedBySomebodyElse(Exception):
@@ -107,7 +114,7 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]
         By position of the entry, what its search found on the server.
     dropped
         Observations that ``dropped_results`` named, and what ``risks_on`` found on them: withdrawn where we wrote them last, left
-        alone where somebody else did.
+        alone where somebody else did (``still_standing`` names those).
 
     Returns
     -------
@@ -142,22 +149,44 @@ def fitted(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]
     return None if same else made
 
 
-def withdrawn(bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json] = ()) -> Json | None:
+def changed_beside(bundle: Json, held: Mapping[int, list[Json]]) -> dict[int, Json]:
+    """Return, by position, the Observations and RiskAssessments of a result that somebody else wrote last.
+
+    They keep nobody from taking the rest back. The report does: who changed that has made the whole their own.
+    """
+    found = {}
+    for position, resources in held.items():
+        beside = bundle["entry"][position]["resource"]["resourceType"] in ("Observation", "RiskAssessment")
+        if beside and len(resources) == 1 and not written_by_us(resources[0]):
+            found[position] = resources[0]
+    return found
+
+
+def still_standing(changed: Iterable[Json]) -> list[str]:
+    """Return the kinds of resources that somebody else wrote last, and has not taken back."""
+    return sorted({one["resourceType"] for one in changed if not written_by_us(one) and one.get("status") not in _TAKEN_BACK})
+
+
+def withdrawn(
+    bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json] = (), beside: Mapping[int, Json] = _NONE
+) -> Json | None:
     """Return the transaction that takes back what the server holds of a result; it creates nothing.
 
-    Resources that the server does not hold are left out, and so are the references to them. Parameters and errors are those of
-    ``fitted``; ``None`` when nothing is left to write.
+    Resources that the server does not hold are left out, and so are the references to them; those of ``beside`` are left as they
+    are. Parameters and errors are those of ``fitted``; ``None`` when nothing is left to write.
     """
-    there = {position for position, resources in held.items() if resources}
+    there = {position for position, resources in held.items() if resources and position not in beside}
     if not there:
         return None
-    absent = {bundle["entry"][position]["fullUrl"] for position in held if position not in there}
+    absent = {bundle["entry"][position]["fullUrl"] for position, resources in held.items() if not resources}
+    names = {bundle["entry"][position]["fullUrl"]: f"{one['resourceType']}/{one['id']}" for position, one in beside.items()}
     kept = [(position, entry) for position, entry in enumerate(bundle["entry"]) if position in there or position not in held]
     made = copy.deepcopy({**bundle, "entry": [entry for _, entry in kept]})
     for entry in made["entry"]:
         for name in ("result", "hasMember", "basis"):
             if name in entry["resource"]:
-                entry["resource"][name] = [r for r in entry["resource"][name] if r["reference"] not in absent]
+                kept_references = [r for r in entry["resource"][name] if r["reference"] not in absent]
+                entry["resource"][name] = [{**r, "reference": names.get(r["reference"], r["reference"])} for r in kept_references]
                 if not entry["resource"][name]:
                     del entry["resource"][name]
     places = {old: new for new, (old, _) in enumerate(kept)}

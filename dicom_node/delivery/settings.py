@@ -41,7 +41,12 @@ class DestinationSettings(BaseModel):
         "disagreed.",
     )
     max_concurrent: int = Field(default=2, ge=1, description="Attempts at once to this destination.")
-    timeout_seconds: float = Field(default=30, gt=0, description="Longest wait for the peer's answer.")
+    timeout_seconds: float = Field(
+        default=30,
+        gt=0,
+        description="Longest wait, in seconds, for the connection, for the peer's answer, and while nothing moves; an object has "
+        "ten minutes to leave, the whole answer of an HTTP server three times this to come. Then it is tried again later.",
+    )
     patience_hours: float = Field(
         default=72,
         gt=0,

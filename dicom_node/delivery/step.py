@@ -23,7 +23,7 @@ from dicom_node.delivery.repository import Gone, Submit
 from dicom_node.delivery.settings import DestinationSettings
 from dicom_node.delivery.settle import resubmit_lost, retry_dead, settle_delivery, unfinished
 from dicom_node.plugins import load_kind
-from dicom_node.store.story import read_story, tell
+from dicom_node.store.story import tell, tell_once
 
 __all__ = [
     "Gone",
@@ -75,12 +75,8 @@ def plan_deliveries(
     chosen = {name: destinations[name] for name in run.destinations if name in destinations}
     for name in run.destinations:
         if name not in destinations:
-            _tell_once(
-                connection,
-                run.study_key,
-                "delivery.skipped",
-                f'Destination "{name}" is not in the configuration any more: nothing is sent there.',
-            )
+            text = f'Destination "{name}" is not in the configuration any more: nothing is sent there.'
+            tell_once(connection, run.study_key, ROOM, "delivery.skipped", text)
     late = repository.has_later(connection, run.study_key, run.pipeline, run.revision)
     ids = repository.artifact_ids(connection, run.run_key)
     now = time.time()
@@ -153,8 +149,3 @@ def describe_destination(settings: DestinationSettings) -> str:
 
 def _kind(settings: DestinationSettings) -> Any:
     return load_kind("destination", settings.kind)
-
-
-def _tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
-    if all(line.text != text for line in read_story(connection, study_key)):
-        tell(connection, study_key, ROOM, event, text)

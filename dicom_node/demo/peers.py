@@ -20,6 +20,7 @@ from pynetdicom.presentation import AllStoragePresentationContexts, build_contex
 from pynetdicom.sop_class import Verification
 
 from dicom_node.core.errors import PeerError, UsageError
+from dicom_node.network.requestor import Requestor
 
 DEV = Path(__file__).resolve().parents[2] / "deploy" / "dev"
 LOOPBACK = "127.0.0.1"
@@ -230,7 +231,7 @@ def send(datasets: Sequence[Dataset], port: int, called: str, calling: str) -> N
     PeerError
         The peer rejected the association or answered anything but success.
     """
-    entity = AE(calling)
+    entity = Requestor(calling, timeout_seconds=30)
     for pair in sorted({(str(d.SOPClassUID), str(d.file_meta.TransferSyntaxUID)) for d in datasets}):
         entity.add_requested_context(*pair)
     association = entity.associate(LOOPBACK, port, ae_title=called)

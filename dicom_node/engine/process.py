@@ -34,7 +34,7 @@ def only_one(home: Home, name: str, wait_seconds: float = 0.0) -> Iterator[IO[st
     Raises
     ------
     StoreError
-        Another process holds it.
+        Another process holds it, or this user may not write the folder.
     """
     end = time.monotonic() + wait_seconds
     while (handle := _locked(home.state / f"{name}.lock")) is None:
@@ -58,8 +58,12 @@ def first_free(home: Home, role: str) -> Iterator[str]:
 
 
 def _locked(path: Path) -> IO[str] | None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = path.open("w")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except PermissionError:
+        text = f"{path} may not be written by this user: start the node as the folder's owner, or give it to this one (chown -R)"
+        raise StoreError(text) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -67,6 +67,13 @@ def private_of_study(connection: sa.Connection, study_key: str) -> list[Any]:
     return list(connection.execute(sa.select(verdict_private).where(verdict_private.c.study_key == study_key)))
 
 
+def private_of_run(connection: sa.Connection, run_key: str) -> list[Any]:
+    """Return ``feedback_id`` and ``content`` of the erasable parts of the answers about one result."""
+    c = verdict_private.c
+    query = sa.select(c.feedback_id, c.content).join(verdict, verdict.c.feedback_id == c.feedback_id)
+    return list(connection.execute(query.where(verdict.c.run_key == run_key)))
+
+
 # ---------------------------------------------------------------- other rooms' tables, read only
 
 

@@ -1,7 +1,8 @@
 """Where a result stands: who has answered what, what counts now, who has only looked. Silence is never acceptance.
 
 Of each finding the latest strong answer counts; a weak one only while there is no strong one. What a person takes back, counts no
-more. Readers who differ are both kept, and the difference shows until somebody settles it.
+more; and who has accepted a whole result and then amends a finding of it, or the other way round, has changed their mind: of one
+person the record never says both. Readers who differ are both kept, and the difference shows until somebody settles it.
 """
 
 from __future__ import annotations
@@ -98,12 +99,26 @@ def _held(rows: Iterable[Any]) -> dict[_Held, Any]:
     said: dict[_Held, Any] = {}
     for row in rows:
         if row.verdict in OPINIONS:
+            for one in [one for one, earlier in said.items() if _is_unsaid(one, earlier, row)]:
+                del said[one]
             said.pop((row.finding, row.reader, row.strength), None)  # the last one said comes last
             said[row.finding, row.reader, row.strength] = row
         elif row.verdict == Verdict.WITHDRAWN:
             for one in [one for one in said if _is_taken_back(one, row.reader, row.strength, row.finding)]:
                 del said[one]
     return said
+
+
+def _is_unsaid(opinion: _Held, earlier: Any, row: Any) -> bool:
+    """Say whether a person unsays, by another verdict on a part, what they said of the whole, or the other way round.
+
+    What one message says of both stands together.
+    """
+    about, whose, how_strong = opinion
+    whole_and_part = (about == "") != (row.finding == "")
+    theirs = bool(row.reader) and whose == row.reader and (row.strength == Strength.STRONG or how_strong == Strength.WEAK)
+    together = (earlier.channel, earlier.said_utc) == (row.channel, row.said_utc)
+    return whole_and_part and theirs and not together and earlier.verdict != row.verdict
 
 
 def _is_taken_back(opinion: _Held, reader: str, strength: str, finding: str) -> bool:

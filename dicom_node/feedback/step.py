@@ -27,7 +27,7 @@ from dicom_node.feedback.standing import can_take_back
 from dicom_node.feedback.tasks import close_tasks, open_kinds
 from dicom_node.feedback.words import NOTHING_TO_WITHDRAW, PROBLEMS, sentence
 from dicom_node.home import Home
-from dicom_node.store.story import read_story, tell
+from dicom_node.store.story import tell, tell_once
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def record(connection: sa.Connection, claim: Claim, *, desk: Desk) -> Recorded:
     if found.problem:
         state, text = PROBLEMS[found.problem]
         if state == "unclear" and found.study_key:
-            _tell_once(connection, found.study_key, "answer.unclear", text)
+            tell_once(connection, found.study_key, "feedback", "answer.unclear", text)
         return Recorded(state, text, found.run_key, found.study_key)
     repository.lock_chain(connection)  # of two who bring the same message, the second sees the first's rows from here on
     (row,) = repository.run_rows(connection, {found.run_key})
@@ -78,7 +78,7 @@ def record(connection: sa.Connection, claim: Claim, *, desk: Desk) -> Recorded:
         return _keep_evidence(connection, claim, result, desk)
     if any(statement.finding not in result.labels for statement in claim.statements):
         text = "It answers a finding that the result does not have."
-        _tell_once(connection, result.study_key, "answer.unclear", text)
+        tell_once(connection, result.study_key, "feedback", "answer.unclear", text)
         return Recorded("unclear", text, result.run_key, result.study_key)
     return _add_rows(connection, claim, result, desk)
 
@@ -188,8 +188,3 @@ def _corrects(earlier: list[Any], reader: Reader, statement: Statement) -> str:
         return ""
     mine = [row for row in earlier if row.reader == reader.pseudonym and row.finding == statement.finding]
     return str(mine[-1].feedback_id) if mine else ""
-
-
-def _tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
-    if all(line.text != text for line in read_story(connection, study_key)):
-        tell(connection, study_key, "feedback", event, text)

@@ -57,17 +57,6 @@ def _shrunk(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return image if size == image.shape[::-1] else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def draw_overlay(
-    gray: NDArray[np.float32],
-    caption: Caption,
-    saliency: NDArray[np.float32] | Spread | None = None,
-    lungs: NDArray[np.uint8] | None = None,
-    max_side: int = MAX_SIDE,
-) -> Overlay:
-    """Draw the picture of an image that is at hand: ``reduced``, then ``draw_on``."""
-    return draw_on(reduced(gray, max_side), gray.shape, caption, saliency, lungs)
-
-
 def draw_on(
     image: NDArray[np.uint8],
     shape: tuple[int, ...],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ from dicom_node.inference.settings import InferenceSettings
 from dicom_node.plugins import load_kind
 
 #: The bundles that come with the package.
-SHIPPED = (Path(models.bundle.__file__).parent / "bundles",)
+SHIPPED = (models.bundle.SHIPPED,)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def choose(
             folders[name] = folder
             hashes.append(bundle.sha256)
             if name == needs[0]:
-                policy_hash = hash_policy(policy, bundle.operating_point(policy))
+                policy_hash = bundle.policy_sha256(policy)
     except models.bundle.BundleError as error:
         return ChosenBundles(problem=str(error), unknown_policy=isinstance(error, models.bundle.UnknownOperatingPoint))
     return ChosenBundles(folders, tuple(hashes), policy_hash)
@@ -59,12 +57,6 @@ def evidence_of(folders: list[Path]) -> str:
         return models.bundle.load_bundle(folders[0]).evidence if folders else ""
     except models.bundle.BundleError:
         return ""
-
-
-def hash_policy(name: str, operating_point: Mapping[str, Any]) -> str:
-    """Return SHA-256 over the policy's name and content."""
-    text = json.dumps([name, operating_point], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def pipeline_settings(settings: InferenceSettings, rule: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from dicom_node.core.identifiers import patient_key
 from dicom_node.core.laboratory import LabInput
 from dicom_node.inference.repository import WAITING
-from dicom_node.store.story import tell
+from dicom_node.store.story import tell, tell_once
 from dicom_node.store.tables import lab_input, run
 
 #: States of a run that has read its values, or has failed to go on after it did.
@@ -98,6 +98,25 @@ def tell_late(connection: sa.Connection, row: sa.Row[Any], how: str, now_utc: fl
     text = f"{row.pipeline}: {row.name} {how} after result {row.revision} was begun; not used, and nothing runs again by itself."
     tell(connection, row.study_key, "inference", "value.late", text)
     return True
+
+
+def tell_changed(connection: sa.Connection, row: sa.Row[Any], how: str) -> None:
+    """Tell, once, that a value which a run had read does not hold any more.
+
+    Parameters
+    ----------
+    row
+        Of ``runs_taking``.
+    how
+        "corrected", or "taken back".
+    """
+    if row.state not in _READING:
+        return
+    text = (
+        f"{row.pipeline}: {row.name} was {how} by the laboratory after result {row.revision} was begun, which may rest on what it "
+        "was before; nothing runs again by itself. A result that does not hold: dicom-node studies withdraw."
+    )
+    tell_once(connection, row.study_key, "inference", "value.changed", text)
 
 
 def end_wait(connection: sa.Connection, run_key: str, now_utc: float) -> bool:

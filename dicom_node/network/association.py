@@ -9,13 +9,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pynetdicom import AE, build_role, evt
+from pynetdicom import build_role, evt
 from pynetdicom.association import Association
 
 from dicom_node.core.delivery import Outcome
-from dicom_node.core.errors import AssociationRejected, PeerTimeout, PeerUnreachable
-from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.core.errors import AssociationRejected, PeerError, PeerTimeout, PeerUnreachable
 from dicom_node.network.dimse_status import rejection_meaning
+from dicom_node.network.requestor import Requestor, cut
 from dicom_node.network.tls import ClientTls, current_context
 from dicom_node.network.tls_words import tls_failure
 
@@ -45,7 +45,8 @@ def open_association(
     contexts
         Abstract syntax and the transfer syntaxes proposed for it, one presentation context each.
     timeout_seconds
-        Longest wait for the connection, for the answer to the request, for each DIMSE answer, and for a silent peer.
+        Longest wait for the connection, for the answer to the request, for each DIMSE answer, for a silent peer, and for a PDU that
+        was begun, either way; a whole message has ``requestor.MOST_SENDING_SECONDS`` to leave.
     tls
         Encrypt with these files; ``None``: plain TCP.
     roles
@@ -61,20 +62,17 @@ def open_association(
         No encrypted connection came about; the message says why.
     PeerTimeout
         The peer cannot be reached, does not answer, or aborted.
+    PeerError
+        It answered the request with something that cannot be read.
     """
     encryption = None if tls is None else _Encryption(current_context(tls))
-    entity = AE(ae_title=calling_ae)
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout_seconds
+    entity = Requestor(calling_ae, timeout_seconds)
     for abstract_syntax, transfer_syntaxes in contexts:
         entity.add_requested_context(abstract_syntax, list(transfer_syntaxes))
     opened: list[bool] = []
 
-    def on_open(event: Any) -> None:
+    def on_open(_event: Any) -> None:
         opened.append(True)
-        # the library lets a read wait for ever, and a TLS record without data of ours can start one
-        event.assoc.dul.socket.socket.settimeout(timeout_seconds)
 
     handlers = [(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_CONN_OPEN, on_open), *evt_handlers]
     try:
@@ -86,8 +84,13 @@ def open_association(
             evt_handlers=handlers,
             tls_args=None if tls is None else (encryption, tls.server_name),
         )
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
         raise PeerUnreachable(f'The name "{host}" cannot be resolved to an address.') from error
+    except Exception as error:  # broad on purpose: whatever the library stumbles over in the answer of a stranger
+        if entity.association is None or not opened:
+            raise
+        cut(entity.association)
+        raise PeerError(f"The peer's answer to the request cannot be read ({type(error).__name__}).") from error
     try:
         if association.is_rejected:
             answer = association.acceptor.primitive
@@ -99,7 +102,13 @@ def open_association(
             if opened:
                 raise PeerTimeout("The peer aborted the association, or did not answer the request in time.")
             raise PeerUnreachable(f"The peer cannot be reached at {host}:{port}.")
+        if association.is_established and association.acceptor.maximum_length is None:  # mandatory (PS3.7, D.3.3.1)
+            raise PeerError("The peer's answer to the request cannot be read: it says no maximum length.")
         yield association
+    except RuntimeError as error:
+        if type(error) is not RuntimeError or association.is_established:
+            raise
+        raise PeerTimeout("The peer ended the association.") from error  # between two messages: the library sends nothing then
     finally:
         if association.is_established:
             _release(association, timeout_seconds)

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from dicom_node.core.errors import HttpFailure, PeerTimeout, PeerUnreachable, TlsFailure
+from dicom_node.network.http_transport import BoundedTransport
 from dicom_node.network.https_settings import HttpAccess, OAuth2Settings
 from dicom_node.network.tls import current_context
 from dicom_node.network.tls_settings import HttpsTls
@@ -26,10 +27,21 @@ from dicom_node.network.tls_words import tls_failure
 _MARGIN_SECONDS = 30.0
 #: A token whose server does not say how long it lasts is used this long.
 _UNSAID_SECONDS = 300.0
+#: An answer that has begun may take so many timeouts until it is whole; a long list does, and so does a server that drips.
+_TIMEOUTS_AN_ANSWER = 3
 
 
-def http_client(access: HttpAccess, base_url: str, headers: Mapping[str, str], timeout_seconds: float) -> httpx.Client:
+def http_client(
+    access: HttpAccess, base_url: str, headers: Mapping[str, str], timeout_seconds: float, answer_seconds: float | None = None
+) -> httpx.Client:
     """Return a client for one attempt.
+
+    Parameters
+    ----------
+    timeout_seconds
+        Longest wait for the connection, and each time that nothing moves.
+    answer_seconds
+        Longest time that a whole answer may take; ``None``: three timeouts. A request has ten minutes to leave.
 
     Raises
     ------
@@ -46,7 +58,12 @@ def http_client(access: HttpAccess, base_url: str, headers: Mapping[str, str], t
         auth = _FixedToken(token) if token else None
     # environment variables could send patients through a proxy that nobody named in the configuration
     return httpx.Client(
-        base_url=base_url, headers=dict(headers), auth=auth, timeout=timeout_seconds, verify=_verify(access.tls), trust_env=False
+        base_url=base_url,
+        headers=dict(headers),
+        auth=auth,
+        timeout=timeout_seconds,
+        transport=_transport(access.tls, answer_seconds or timeout_seconds * _TIMEOUTS_AN_ANSWER),
+        trust_env=False,
     )
 
 
@@ -125,7 +142,8 @@ def _fetched(settings: OAuth2Settings, tls: HttpsTls | None, timeout_seconds: fl
     signer = ClientAuth(settings.client_id, secret, method)
     url, headers, body = signer.prepare("POST", settings.token_url, form, urllib.parse.urlencode(fields))
     try:
-        with httpx.Client(timeout=timeout_seconds, verify=_verify(tls), trust_env=False) as client:
+        transport = _transport(tls, timeout_seconds * _TIMEOUTS_AN_ANSWER)
+        with httpx.Client(timeout=timeout_seconds, transport=transport, trust_env=False) as client:
             response = client.post(url, headers=headers, content=body)
     except httpx.HTTPError as error:
         raise transport_failure(error, "The authorization server") from error
@@ -177,5 +195,5 @@ def _read(path: Path | None, variable: str | None, what: str) -> str:
     return value
 
 
-def _verify(tls: HttpsTls | None) -> ssl.SSLContext:
-    return current_context(tls or HttpsTls())
+def _transport(tls: HttpsTls | None, answer_seconds: float) -> BoundedTransport:
+    return BoundedTransport(current_context(tls or HttpsTls()), answer_seconds)

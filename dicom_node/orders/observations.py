@@ -5,10 +5,12 @@ What is not as the standard has it may raise ``ValueError`` or ``TypeError``.
 ======================================  ===========================================================================
 status                                  what it does
 ======================================  ===========================================================================
-final, corrected, amended               the value counts, and replaces what the same resource said before
-entered-in-error, cancelled             what the resource said before is taken back
+final, corrected, amended               the value counts, and replaces what older versions of the resource said
+entered-in-error, cancelled             what older versions of the resource said is taken back
 registered, preliminary, unknown        nothing
 ======================================  ===========================================================================
+
+Which version is older, and what counts where several resources and messages speak of one test: ``standing_values``.
 
 Read are valueCodeableConcept, valueString, valueInteger and valueQuantity. The code is every coding with a system; ``code^scheme``
 has the system as HL7 names it (LN, SCT), else its URI.
@@ -18,15 +20,24 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dicom_node.core.fhir_names import CODE_SYSTEMS
 from dicom_node.core.identifiers import plain
 from dicom_node.core.phi import Phi
 from dicom_node.orders.laboratory import Value
 from dicom_node.orders.people import Identifier
+from dicom_node.orders.standing_values import WITHDRAWN
 
 Json = dict[str, Any]
+
+
+class Times(NamedTuple):
+    """Seconds since 1970, UTC; ``None``: not said."""
+
+    stated_utc: float | None
+    version_utc: float | None
+
 
 _STATUS = {"final": "F", "corrected": "C", "amended": "C", "entered-in-error": "W", "cancelled": "W"}
 _SCHEMES = {uri: scheme for scheme, uri in CODE_SYSTEMS.items()}
@@ -37,7 +48,7 @@ _MOST_CODINGS = 20
 def values_of(observation: Json, timezone: dt.tzinfo) -> tuple[Value, ...] | None:
     """Return what an Observation says, once under each of its codes; ``None`` where its status says nothing.
 
-    Empty: it holds no value (any more), so what it said before does not hold either.
+    One without a code: it holds no value (any more), so what it said before does not hold either.
 
     Parameters
     ----------
@@ -48,10 +59,17 @@ def values_of(observation: Json, timezone: dt.tzinfo) -> tuple[Value, ...] | Non
     value, unit = _value(observation)
     if not status:
         return None
-    if status != "W" and not value:
-        return ()
-    observed = _moment(observation, timezone)
-    return tuple(Value(code, value, unit, status, observed) for code in _codes(observation))
+    observed = _observed(observation, timezone)
+    codes = _codes(observation) if value or status in WITHDRAWN else ()
+    return tuple(Value(code, value, unit, status, observed) for code in codes) or (Value("", "", "", status, None),)
+
+
+def times_of(observation: Json, timezone: dt.tzinfo) -> Times:
+    """Return when an Observation was said; of what is taken back ``issued`` is not asked, it may be that of the value."""
+    version = _moment(_object(observation.get("meta")).get("lastUpdated"), timezone)
+    issued = _moment(observation.get("issued"), timezone)
+    taken_back = _STATUS.get(str(observation.get("status"))) in WITHDRAWN
+    return Times(version if taken_back or issued is None else issued, version)
 
 
 def patients_of(patient: Json, systems: Mapping[str, str]) -> tuple[Identifier, ...]:
@@ -153,12 +171,18 @@ def _value(observation: Json) -> tuple[str, str]:
     return (str(whole), "") if isinstance(whole, int) and not isinstance(whole, bool) else ("", "")
 
 
-def _moment(observation: Json, timezone: dt.tzinfo) -> float | None:
-    """Return when it was observed, else issued (seconds since 1970, UTC); ``None``: not said, or to the month only."""
+def _observed(observation: Json, timezone: dt.tzinfo) -> float | None:
+    """Return when it was observed, else issued."""
     period = _object(observation.get("effectivePeriod"))
     stated = [observation.get(name) for name in ("effectiveDateTime", "effectiveInstant")]
     stated += [period.get("start"), period.get("end"), observation.get("issued")]
-    text = next((one for one in stated if isinstance(one, str) and one), "")
+    return _moment(next((one for one in stated if isinstance(one, str) and one), ""), timezone)
+
+
+def _moment(text: Any, timezone: dt.tzinfo) -> float | None:
+    """Return a moment in seconds since 1970, UTC; ``None``: not said, or to the month only."""
+    if not isinstance(text, str):
+        return None
     try:
         if len(text) == 10:
             return dt.datetime.combine(dt.date.fromisoformat(text), dt.time(12), timezone).timestamp()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -128,8 +128,11 @@ def is_known(connection: sa.Connection, keys: Collection[str]) -> bool:
 def forget(connection: sa.Connection, keys: Collection[str]) -> int:
     """Remove the rows of these patients: demographics, orders, laboratory."""
     named = sorted(keys)
+    c = lab_result.c
+    theirs = sa.select(c.resource).where(c.patient.in_(named), c.resource != "")
     statements = [
-        sa.delete(lab_result).where(lab_result.c.patient.in_(named)),
+        sa.delete(lab_result).where(c.patient == "", c.resource.in_(theirs)),  # of what was theirs, and is nobody's now
+        sa.delete(lab_result).where(c.patient.in_(named)),
         sa.delete(order).where(order.c.patient.in_(named)),
         sa.delete(patient).where(sa.or_(patient.c.patient.in_(named), patient.c.merged_into.in_(named))),
     ]
@@ -162,32 +165,28 @@ def keep_order(connection: sa.Connection, accession_number: str, now_utc: float,
 # --- laboratory --------------------------------------------------------------------------------------------------------
 
 
-def drop_labs(connection: sa.Connection, patient_key: str, code: str, observed_utc: float | None) -> None:
-    """Forget the values of one test at one time: a correction or a withdrawal came."""
+def resource_rows(connection: sa.Connection, resource: str) -> list[sa.Row[Any]]:
+    """Return the rows of the newest version of a FHIR resource, whoever it is about."""
     c = lab_result.c
-    connection.execute(sa.delete(lab_result).where(c.patient == patient_key, c.code == code, c.observed_utc == observed_utc))
+    query = sa.select(lab_result).where(c.resource == resource, c.replaced_by.is_(None)).order_by(c.lab_result_id)
+    return list(connection.execute(query))
 
 
-def drop_resource(connection: sa.Connection, resource: str) -> None:
-    """Forget the values of one FHIR resource: another version of it came, perhaps about somebody else."""
-    connection.execute(sa.delete(lab_result).where(lab_result.c.resource == resource))
+def replace_labs(connection: sa.Connection, numbers: Collection[int], by: int) -> None:
+    """Write that these rows hold no more since the row ``by`` was written."""
+    query = sa.update(lab_result).where(lab_result.c.lab_result_id.in_(list(numbers)))
+    connection.execute(query.values(replaced_by=by))
 
 
-def lab_resources(connection: sa.Connection, resource: str) -> list[tuple[Any, ...]]:
-    """Return (patient, code, value, observed) of the rows of one FHIR resource."""
+def keep_lab(connection: sa.Connection, values: Mapping[str, Any]) -> int:
+    """Write one row and return its number; 0: a message said the very same before."""
     c = lab_result.c
-    rows = connection.execute(sa.select(c.patient, c.code, c.value, c.observed_utc).where(c.resource == resource))
-    return [tuple(row) for row in rows]
-
-
-def keep_lab(connection: sa.Connection, **values: Any) -> bool:
-    """Write one value; ``False`` when the very same is there."""
-    c = lab_result.c
-    same = [c[name] == values[name] for name in ("patient", "code", "value", "observed_utc")]
-    if connection.execute(sa.select(c.lab_result_id).where(*same).limit(1)).first():
-        return False
-    connection.execute(sa.insert(lab_result).values(**values))
-    return True
+    if not values["resource"]:
+        names = ("patient", "code", "value", "unit", "status", "observed_utc", "stated_utc", "source", "resource")
+        same = [c[name] == values[name] for name in names]
+        if connection.execute(sa.select(c.lab_result_id).where(*same).limit(1)).first():
+            return 0
+    return int(connection.execute(sa.insert(lab_result).values(**values).returning(c.lab_result_id)).scalar_one())
 
 
 def newest_lab(connection: sa.Connection) -> int:
@@ -196,12 +195,14 @@ def newest_lab(connection: sa.Connection) -> int:
 
 
 def lab_rows(connection: sa.Connection, keys: Collection[str], until: int | None = None) -> list[sa.Row[Any]]:
-    """Return the values of these patients, oldest first; ``until``: none that was written after the row of this number."""
+    """Return what was said of these patients, by FHIR in its newest version; ``until``: as it was at the row of this number."""
     c = lab_result.c
-    query = sa.select(lab_result).where(c.patient.in_(sorted(keys)))
-    if until is not None:
-        query = query.where(c.lab_result_id <= until)
-    return sorted(connection.execute(query), key=lambda row: (row.observed_utc or row.received_utc, row.lab_result_id))
+    query = sa.select(lab_result).where(c.patient.in_(sorted(keys)), c.code != "")
+    if until is None:
+        query = query.where(c.replaced_by.is_(None))
+    else:
+        query = query.where(c.lab_result_id <= until, sa.or_(c.replaced_by.is_(None), c.replaced_by > until))
+    return list(connection.execute(query.order_by(c.lab_result_id)))
 
 
 def _insert_or_update(

@@ -18,9 +18,9 @@ from dicom_node import log
 from dicom_node.core.identifiers import patient_key
 from dicom_node.core.phi import Phi
 from dicom_node.core.result_message import ReportText, ResultMessage
-from dicom_node.orders import repository
+from dicom_node.orders import laboratory, repository
 from dicom_node.orders.acknowledgement import acknowledge
-from dicom_node.orders.laboratory import NewValues
+from dicom_node.orders.laboratory import Changed
 from dicom_node.orders.messages import HANDLERS
 from dicom_node.orders.messages.contract import Context, Merge, Taken, ignored
 from dicom_node.orders.reading import Hl7Message, Refused, read_message
@@ -36,8 +36,8 @@ class Inbox:
 
     ``merged`` is called with each merge, in the transaction that keeps it: what it means for studies is not this room's to know.
     ``answered`` likewise with what somebody else says of this node's results, and with the message's SHA-256; it returns whether
-    anything was kept, and in a sentence without identifiers what became of it. ``values_came`` likewise with laboratory values that
-    were not known before.
+    anything was kept, and in a sentence without identifiers what became of it. ``values_changed`` likewise with what it changed
+    of the laboratory values that are known.
     """
 
     database: sa.Engine
@@ -46,7 +46,7 @@ class Inbox:
     own_application: str
     merged: Callable[[sa.Connection, Merge], None]
     answered: Callable[[sa.Connection, tuple[ResultMessage | ReportText, ...], str], tuple[bool, str]] = lambda *_: (False, "")
-    values_came: Callable[[sa.Connection, NewValues], None] = lambda *_: None
+    values_changed: Callable[[sa.Connection, Changed], None] = lambda *_: None
 
 
 def take(inbox: Inbox, data: bytes) -> bytes | None:
@@ -99,8 +99,8 @@ def _keep(inbox: Inbox, message: Hl7Message, sha256: str) -> Taken:
             repository.keep_message(connection, *identity, **values)
             for merge in taken.merges:
                 inbox.merged(connection, merge)
-            if taken.values is not None:
-                inbox.values_came(connection, taken.values)
+            for changed in taken.values:
+                inbox.values_changed(connection, changed)
     except IntegrityError:
         with reading(inbox.database) as connection:
             if repository.message_state(connection, *identity) not in ("applied", "ignored"):
@@ -241,31 +241,20 @@ def _same(connection: sa.Connection, key: str, patient_id: str, issuer: str) -> 
 
 
 def labs_of(connection: sa.Connection, patient_id: str, issuer: str = "", until: int | None = None) -> list[LabResult]:
-    """Return the final laboratory values of a patient, those of records merged with it too, oldest first.
+    """Return the laboratory values of a patient that hold, those of records merged with it too, oldest first.
 
     Parameters
     ----------
     until
-        Where given: nothing that was written after the row of this number.
+        Where given: as it was when the row of this number was the newest.
     """
-    keys = lab_keys(connection, patient_id, issuer)
-    rows = repository.lab_rows(connection, keys, until) if keys else []
-    return [LabResult(r.code, r.value, r.unit, r.status, r.observed_utc, r.source, r.lab_result_id) for r in rows]
+    found = laboratory.labs_standing(connection, lab_keys(connection, patient_id, issuer), until)
+    return [LabResult(r.code, r.value, r.unit, r.status, r.observed_utc, r.source, r.number) for r in found]
 
 
 def lab_keys(connection: sa.Connection, patient_id: str, issuer: str = "") -> set[str]:
-    """Return the keys of all records whose laboratory values are this patient's, merges followed; nobody's when that is uncertain.
-
-    The number alone may be of several people: where the header names no issuer that the messages know, and these know the number of
-    several issuers that were not merged, nobody can tell which of them it is.
-    """
-    if not str.__str__(patient_id).strip():
-        return set()
-    known = [row.patient for row in repository.patient_rows(connection, patient_id, issuer)]
-    left = {repository.survivor(connection, key) for key in known}
-    if len({key.partition("|")[2] for key in left} - {""}) > 1:
-        return set()
-    return repository.merged_keys(connection, [*known, patient_key(patient_id, issuer), patient_key(patient_id)])
+    """Return the keys of the records whose laboratory values are this patient's, merges followed; none where that is uncertain."""
+    return laboratory.lab_keys(connection, patient_id, issuer)
 
 
 def one_person(connection: sa.Connection, key: str) -> set[str]:

@@ -96,11 +96,6 @@ class PDataReader:
         self._data_set_due = False  # of a message that is not ours
 
     @property
-    def in_object(self) -> bool:
-        """Whether an object was begun and its end has not come."""
-        return self._object is not None
-
-    @property
     def at_rest(self) -> bool:
         """Whether no message is under way here."""
         return self._object is None and not self._command and not self._data_set_due

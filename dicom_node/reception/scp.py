@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 
 from dicom_node import log
-from dicom_node.core.errors import TlsFailure
+from dicom_node.core.errors import StoreError, TlsFailure
 from dicom_node.core.product import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.network.door import TlsDoor
 from dicom_node.network.tls import current_context
@@ -26,6 +26,7 @@ from dicom_node.reception.callers import Callers
 from dicom_node.reception.diary import Diary, Entry
 from dicom_node.reception.intake import Command, Intake, Record
 from dicom_node.reception.p_data import Receiving, StorageContext
+from dicom_node.reception.plain_path import PlainHandler
 from dicom_node.reception.server import Server
 from dicom_node.reception.service import Service
 from dicom_node.reception.settings import ReceptionSettings
@@ -85,13 +86,18 @@ class Receiver:
 
     def _made_server(self, ae: AE, port: int, door: TlsDoor | None, contexts: list[Any], handlers: list[Any]) -> Server:
         settings = self._settings
-        server: Server = ae.make_server(
-            (settings.host, port),
-            contexts=contexts,
-            evt_handlers=handlers,
-            server_class=Server,
-            request_handler=_handler_class(settings),
-        )
+        try:
+            server: Server = ae.make_server(
+                (settings.host, port),
+                contexts=contexts,
+                evt_handlers=handlers,
+                server_class=Server,
+                request_handler=_handler_class(settings),
+            )
+        except OSError as error:
+            reason = f"{error.strerror}: another program has the port, this user may not, or the address is not this machine's"
+            log.event("reception.not_listening", address=settings.host, port=port, reason=reason)
+            raise StoreError(f"port {port} cannot be opened. {reason}") from None
         server.door = door
         server.objects = self
         server.on_turned_away = self._callers.turned_away
@@ -230,8 +236,8 @@ def start(
 
     Raises
     ------
-    OSError
-        The port cannot be had.
+    StoreError
+        The port cannot be had; the log says which and why.
     """
     storing = Storing(Intake(home, database, record), max_object_bytes=settings.max_object_bytes, admit_storage=admit_storage)
     receiver = Receiver(settings, storing, Diary(database, settings.diary_days), services, side_doors)
@@ -250,9 +256,9 @@ def _doors(settings: ReceptionSettings) -> list[tuple[int, TlsDoor | None]]:
 
 
 def _handler_class(settings: ReceptionSettings) -> Any:
-    """Return what makes associations; ``None``: the library. The plain path works also where the fast one cannot be imported."""
+    """Return what makes associations. The plain path works also where the fast one cannot be imported."""
     if settings.path == "plain":
-        return None
+        return PlainHandler
     from dicom_node.reception.fast_path import FastHandler
 
     return FastHandler

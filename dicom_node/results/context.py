@@ -113,7 +113,10 @@ class ResultContext:
 
     @property
     def procedure(self) -> Code:
-        """The imaging procedure that is reported on."""
+        """The imaging procedure that is reported on; of an image that shows no chest no chest procedure is claimed."""
+        abstention = self.findings.abstention
+        if abstention is not None and abstention.reason in ("not_chest", "lungs_not_found"):
+            return codes.IMAGING
         return codes.CHEST_CT if self.volumetric else codes.CHEST_RADIOGRAPHY
 
     @cached_property

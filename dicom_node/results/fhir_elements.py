@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import urllib.parse
 import uuid
+import warnings
 from typing import Any
 
 from dicom_node.core.codes import Code
@@ -80,3 +81,18 @@ def put(url: str, resource: Json) -> Json:
         "resource": resource,
         "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"},
     }
+
+
+def check_bundle(bundle: Json) -> None:
+    """Check all that we send with the R4B models of ``fhir.resources``, which differ from R4 in none of the elements used.
+
+    Raises
+    ------
+    ValueError
+        The resources are not valid (a defect).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the models' own deprecations
+        from fhir.resources.R4B.bundle import Bundle  # late: half a second that only a FHIR destination should cost
+
+        Bundle.model_validate(bundle)

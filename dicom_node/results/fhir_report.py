@@ -60,7 +60,7 @@ def _observation(context: ResultContext, key: str, links: Json) -> Json:
     bundle = deciding_bundle(findings)
     if bundle is not None and findings.policy is not None:
         made["method"] = {"text": f"{bundle.label}, policy {findings.policy.name}"}
-        notes.append(findings.policy.guarantee)
+        notes.append(findings.policy.sentence)
     made["device"] = links["device"]
     made["note"] = [{"text": note} for note in notes if note]
     return made

@@ -56,7 +56,7 @@ def risk_assessment(context: ResultContext, finding: Finding, observation: str, 
             "rationale": f"{100 * finding.probability:.1f} %. {findings.headline}".strip(),
         }
     ]
-    guarantee = [findings.policy.guarantee] if findings.policy is not None else []
+    guarantee = [findings.policy.sentence] if findings.policy is not None else []
     notes = [*context.disclaimer, *guarantee, *(flag.text for flag in findings.flags), finding.note]
     made["note"] = [{"text": note} for note in notes if note]
     return made

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from dicom_node.core.abstentions import sentence
+from dicom_node.core.abstentions import counted, sentence
 from dicom_node.core.findings import Decision, Finding, SaliencyMap, Zone, probability_text
 from dicom_node.results import slices
 from dicom_node.results.context import ResultContext
@@ -93,11 +92,7 @@ def finding_line(finding: Finding) -> str:
 
 def not_read_lines(context: ResultContext) -> tuple[str, ...]:
     """Return why images were left, equal reasons counted; nothing where the refusal itself has just said it of the only image."""
-    refusal, left = context.findings.abstention, context.findings.not_read
-    if refusal is not None and [(n.reason, n.detail) for n in left] == [(refusal.reason, refusal.detail)]:
-        return ()
-    counted = Counter(plain(sentence(n.reason, n.detail)) for n in context.findings.not_read)
-    return tuple(f"Not read: {text}" + (f" ({number} images)" if number > 1 else "") for text, number in counted.items())
+    return tuple(plain(f"Not read: {text}") for text in counted(context.findings.left))
 
 
 def attention_place(saliency: SaliencyMap, orientation: tuple[str, ...]) -> str:
@@ -139,7 +134,7 @@ def method_lines(context: ResultContext) -> tuple[str, ...]:
     findings = context.findings
     lines = []
     if findings.policy is not None:
-        lines.append(f'Policy "{findings.policy.name}": {(findings.policy.guarantee or "no valid guarantee").rstrip(".")}.')
+        lines.append(findings.policy.sentence)
     if findings.bundles:
         models = (f"{b.label}{' (reduced-width twin)' if b.twin else ''}, evidence level {b.evidence}" for b in findings.bundles)
         lines.append(f"Model: {'; '.join(models)}.")

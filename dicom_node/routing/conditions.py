@@ -78,7 +78,7 @@ def _from_set(condition: str, label: str, wanted: Iterable[str], possible: Itera
     if not (values := set(possible)):
         return Checked(condition, Truth.UNKNOWN, f"{label} is not in the header; {rule_says}.")
     shown = _or(sorted(v if _CODE_STRING.match(v) else "another value" for v in values))
-    hits = {value for value in values if any(_like(value, pattern) for pattern in wanted)}
+    hits = {value for value in values if any(like(value, pattern) for pattern in wanted)}
     if hits == values:
         return Checked(condition, Truth.TRUE, f"{label} is {shown}.")
     if not hits:
@@ -92,10 +92,10 @@ def _text(condition: str, label: str, value_of: Callable[[Instance], str], *, sh
     def check(when: Conditions, instance: Instance) -> Checked:
         written: tuple[str, ...] = getattr(when, condition)
         raw = value_of(instance)
-        value = _comparable(raw.reveal() if isinstance(raw, Phi) else raw)
+        value = comparable(raw.reveal() if isinstance(raw, Phi) else raw)
         if not value:
             return Checked(condition, Truth.UNKNOWN, f"{label} is not known.")
-        truth = Truth.TRUE if any(_like(value, _comparable(pattern)) for pattern in written) else Truth.FALSE
+        truth = Truth.TRUE if any(like(value, comparable(pattern)) for pattern in written) else Truth.FALSE
         if not show:
             return Checked(condition, truth, f"{label} {'matches' if truth is Truth.TRUE else 'does not match'} the rule.")
         wanted = "" if truth is Truth.TRUE else f"; the rule wants {_or(written)}"
@@ -126,7 +126,7 @@ def _age(instance: Instance) -> float | None:
     return age_years(instance.facts.birth_date, instance.facts.patient_age, instance.facts.study_date)
 
 
-def _like(value: str, pattern: str) -> bool:
+def like(value: str, pattern: str) -> bool:
     """Match with ``*`` and ``?`` alone: a bracket is a bracket."""
     return fnmatch.fnmatchcase(value, pattern.replace("[", "[[]"))
 
@@ -135,7 +135,7 @@ def _shown(value: str) -> str:
     return "".join(c if c.isprintable() else " " for c in value.strip())[:64]
 
 
-def _comparable(value: str) -> str:
+def comparable(value: str) -> str:
     """Return a text as it is compared: no case, no padding, no trailing carets of a person's name."""
     return " ".join(value.casefold().split()).rstrip("^= ")
 

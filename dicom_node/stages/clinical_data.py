@@ -1,4 +1,4 @@
-"""inference -> orders, studies: runs wait for laboratory values, and values that come too late are told.
+"""inference -> orders, studies: runs wait for laboratory values; values that come or change too late are told.
 
 Level-triggered: which runs wait stands in their rows, what is known stands in others, and every second they are compared. So
 whoever wrote a value (HL7, FHIR, a person on the page) ends the waiting, in whichever process; a crash loses nothing and runs
@@ -21,7 +21,7 @@ from dicom_node.engine.port import RUNS
 from dicom_node.inference import repository as runs
 from dicom_node.inference import waiting
 from dicom_node.orders import step as orders
-from dicom_node.orders.laboratory import NewValues
+from dicom_node.orders.laboratory import Changed, Gone
 from dicom_node.plugins import load_kind
 from dicom_node.routing.settings import Rule
 from dicom_node.stages.people import known_labs, newest_values
@@ -139,14 +139,30 @@ def _missing(stored: runs.StoredRun, facts: HeaderFacts | None, labs: tuple[LabV
     return [one.name for one in inputs if not one.settled]
 
 
-def values_came(connection: sa.Connection, values: NewValues) -> None:
-    """Tell of studies whose run had begun before these values came, in the transaction that keeps them."""
+def values_changed(connection: sa.Connection, changed: Changed) -> None:
+    """Tell of studies whose run had begun before a value came, or had read one that is corrected or taken back now.
+
+    In the transaction that keeps it.
+    """
     now = time.time()
-    numbers = {key.partition("|")[0] for key in orders.one_person(connection, values.patient)}
+    numbers = {key.partition("|")[0] for key in orders.one_person(connection, changed.patient)}
     for row in waiting.runs_taking(connection, numbers, now - LATE_DAYS * 86400):
-        if values.codes.isdisjoint(row.codes) or values.patient not in orders.lab_keys(connection, row.number, row.issuer):
+        gone = [one for one in changed.gone if one.code in row.codes]
+        came = not changed.came.isdisjoint(row.codes)
+        if not (gone or came) or changed.patient not in orders.lab_keys(connection, row.number, row.issuer):
             continue
-        waiting.tell_late(connection, row, "came", now)
+        for one in gone:
+            if _had_read(connection, row, one):
+                waiting.tell_changed(connection, row, "corrected" if one.corrected else "taken back")
+        if came:
+            waiting.tell_late(connection, row, "came", now)
+
+
+def _had_read(connection: sa.Connection, row: sa.Row[Any], gone: Gone) -> bool:
+    """Say whether a value held when a run began."""
+    read = row.request.get("labs_read")
+    known = orders.labs_of(connection, row.number, row.issuer, waiting.Mark(*read).lab_result_id) if read is not None else []
+    return any((one.code, one.observed_utc, one.value) == (gone.code, gone.observed_utc, gone.value) for one in known)
 
 
 def _facts_of(connection: sa.Connection, study_key: str, read: tuple[str, ...]) -> HeaderFacts | None:

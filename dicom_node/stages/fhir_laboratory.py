@@ -22,10 +22,10 @@ from dicom_node.delivery.destinations import fhir_rest
 from dicom_node.inference import repository as runs
 from dicom_node.inference import waiting
 from dicom_node.orders import observations
-from dicom_node.orders.laboratory import forget_resource, keep_values
+from dicom_node.orders.laboratory import keep_values
 from dicom_node.orders.settings import FhirLaboratorySettings
 from dicom_node.stages.answers.fhir_server import FhirServer
-from dicom_node.stages.clinical_data import values_came
+from dicom_node.stages.clinical_data import values_changed
 from dicom_node.store.connect import reading
 from dicom_node.store.story import read_story, tell
 from dicom_node.studies.patients import one_patient
@@ -52,7 +52,7 @@ def keep(connection: sa.Connection, server: str, found: Sequence[Whose], setting
     states = []
     for one in found:
         try:
-            values = observations.values_of(one.observation, zone)
+            values, times = observations.values_of(one.observation, zone), observations.times_of(one.observation, zone)
             numbers = observations.patients_of(one.patient, systems) if one.patient is not None else ()
             numbers = () if observations.names_another(one.observation, numbers, systems) else numbers
         except (AttributeError, TypeError, KeyError, ValueError):  # what reading alien JSON raises
@@ -63,10 +63,19 @@ def keep(connection: sa.Connection, server: str, found: Sequence[Whose], setting
         if values is None:
             states.append("not final")
             continue
-        if numbers:
-            values_came(connection, keep_values(connection, numbers[0].key, values, now_utc=now, source="fhir", resource=resource))
-        elif resource:  # whoever it was about, it is not about them any more
-            forget_resource(connection, resource)
+        whose = numbers[0].key if numbers else ""  # empty: whoever it was about, it is not about them any more
+        changes = keep_values(
+            connection,
+            whose,
+            values,
+            now_utc=now,
+            stated_utc=times.stated_utc,
+            source="fhir",
+            resource=resource,
+            version_utc=times.version_utc,
+        )
+        for changed in changes:
+            values_changed(connection, changed)
         states.append("laboratory" if numbers else "no patient")
     return states
 
@@ -86,6 +95,7 @@ class PushedObservations:
         one = settings.orders.fhir.ask if settings.orders.fhir is not None else ()
         # a reference (Patient/17) is believed only where it is certain whose it is
         self._server = settings.destinations.get(one[0]) if len(one) == 1 else None
+        self._name = one[0] if len(one) == 1 else _HOOK  # what is asked for there is then known as the resource that was pushed
 
     def found(self, resources: Sequence[Json]) -> list[Whose]:
         """Return the Observations of a laboratory, each with its Patient.
@@ -105,7 +115,7 @@ class PushedObservations:
 
     def keep(self, connection: sa.Connection, found: Sequence[Whose]) -> list[str]:
         """Keep them; return what became of each."""
-        states = keep(connection, _HOOK, found, self._settings) if found else []
+        states = keep(connection, self._name, found, self._settings) if found else []
         if states:
             log.event("orders.observations", kind=_HOOK, count=len(states), outcome=", ".join(sorted(set(states))))
         return states

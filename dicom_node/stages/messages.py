@@ -21,11 +21,11 @@ def listening(home: Home, settings: NodeSettings, database: sa.Engine) -> Iterat
     from dicom_node.orders.listener import Listener  # late: a node without messages starts faster
     from dicom_node.orders.step import Inbox, take
     from dicom_node.stages.answers.messages import hl7_desk
-    from dicom_node.stages.clinical_data import values_came
+    from dicom_node.stages.clinical_data import values_changed
     from dicom_node.stages.merges import patient_merged
 
     own = settings.results.hl7.sending_application
-    inbox = Inbox(database, settings.orders, settings.site.tzinfo(), own, patient_merged, hl7_desk(home, settings), values_came)
+    inbox = Inbox(database, settings.orders, settings.site.tzinfo(), own, patient_merged, hl7_desk(home, settings), values_changed)
     listener = Listener(settings.orders.listener, partial(take, inbox)).start()
     try:
         yield listener.port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,12 @@ def open_database(url: str) -> sa.Engine:
     Raises
     ------
     StoreError
-        The database was made by a newer node, or by one so old that no step leads from it.
+        The database was made by a newer node, or by one so old that no step leads from it; or this user may not write it.
     """
     engine = make_engine(url)
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    if file and Path(file).exists() and not os.access(file, os.W_OK):
+        raise StoreError(f"{file} may not be written by this user: give it to the node's user (chown); root may have made it")
     with engine.begin() as connection:
         _one_at_a_time(connection)
         found = _schema_of(connection)

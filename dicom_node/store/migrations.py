@@ -51,8 +51,17 @@ def _to_4(op: Operations) -> None:
     op.create_index("lab_result_resource", "lab_result", ["resource"])
 
 
+def _to_5(op: Operations) -> None:
+    """When a laboratory said a value, and what replaced it. An older node would read what was taken back as a value."""
+    if not sa.inspect(op.get_bind()).has_table("lab_result"):
+        return
+    op.add_column("lab_result", sa.Column("stated_utc", sa.Float))
+    op.add_column("lab_result", sa.Column("version_utc", sa.Float))
+    op.add_column("lab_result", sa.Column("replaced_by", sa.Integer))
+
+
 #: The step that leads to each schema, from the one before it.
-STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
+STEPS: dict[int, Callable[[Operations], None]] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}
 
 
 def migrate(connection: sa.Connection, found: int, wanted: int) -> None:

@@ -28,6 +28,12 @@ def tell(connection: sa.Connection, study_key: str, room: str, event: str, text:
     connection.execute(_INSERT, line)
 
 
+def tell_once(connection: sa.Connection, study_key: str, room: str, event: str, text: str) -> None:
+    """Add a line whose words the story does not hold yet: for what a step that runs again, or a second object, would repeat."""
+    if all(line.text != text for line in read_story(connection, study_key)):
+        tell(connection, study_key, room, event, text)
+
+
 def read_story(connection: sa.Connection, study_key: str) -> list[StoryLine]:
     """Return the story of one study, oldest line first."""
     s = tables.story.c

@@ -64,6 +64,13 @@ def list_refused(connection: sa.Connection, limit: int = 20) -> list[dict[str, A
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def count_given_up(connection: sa.Connection) -> int:
+    """Return how many deliveries were given up and wait for a person, of whatever study."""
+    d = tables.delivery.c
+    query = sa.select(sa.func.count()).where(d.state == DeliveryState.DEAD.value)
+    return int(connection.execute(query).scalar_one())
+
+
 def _listed(connection: sa.Connection, row: Any) -> dict[str, Any]:
     runs = repository.runs_of(connection, row.study_key)
     deliveries = repository.deliveries_of(connection, row.study_key)
@@ -75,6 +82,7 @@ def _listed(connection: sa.Connection, row: Any) -> dict[str, Any]:
         "answer": result.get("reason") or result.get("headline") or _waits(runs),
         "planned": len(deliveries),
         "delivered": sum(one.state in DELIVERED for one in deliveries),
+        "given_up": sum(one.state == DeliveryState.DEAD for one in deliveries),
         "proof": _weakest_proof(deliveries),
     }
 

@@ -167,6 +167,7 @@ def _text(form: Mapping[str, Any], name: str, most: int = 64) -> str:
     value = form.get(name, "")
     if not isinstance(value, str):
         raise FormMistake("A file is no answer.")
+    value = value.replace("\r\n", "\n")  # browsers count the end of a line as one character, and send two
     if len(value) > most:
         raise FormMistake(f"The comment has more than {most} characters." if name == "comment" else "The form cannot be read.")
     return value.strip()

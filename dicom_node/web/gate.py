@@ -91,6 +91,12 @@ class Gate:
             raise Turned(403, "This form is not ours", "Nothing was recorded. Open the page again, and answer there.")
 
 
+def only_fetched(request: Request) -> bool:
+    """Say whether the browser fetches the page in advance, and nobody has seen it."""
+    purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
+    return "prefetch" in purpose.casefold() or request.method == "HEAD"
+
+
 async def form_of(request: Request) -> FormData:
     """Dependency: the form of a request, if it is not too long."""
     length = request.headers.get("content-length", "")

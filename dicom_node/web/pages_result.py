@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from starlette.datastructures import FormData
 
-from dicom_node.core.feedback import Channel, Claim, Context, Targets
+from dicom_node.core.feedback import Channel, Claim, Context, FeedbackRecorded, Targets, Verdict
 from dicom_node.feedback import standing
 from dicom_node.feedback.step import Recorded, record
+from dicom_node.feedback.words import CHANNELS
 from dicom_node.inference.shown import image_png, map_png
 from dicom_node.store.connect import reading
 from dicom_node.store.tables import exposure
 from dicom_node.web import form_ticket
 from dicom_node.web.answer_form import REASON_WORDS, STEPS, Answer, FormMistake, read_answer
 from dicom_node.web.form_ticket import Ticket
-from dicom_node.web.gate import READS, Gate, Turned, form_of, in_thread, see
+from dicom_node.web.gate import READS, Gate, Turned, form_of, in_thread, only_fetched, see
 from dicom_node.web.open_tasks import OpenTask, open_task_of, open_tasks
 from dicom_node.web.result_view import ResultView, number_text, view_of
 from dicom_node.web.sessions import Session
@@ -35,6 +36,8 @@ _TOLD = {
     "blinded": "Your reading is kept. This is what the AI said; you can answer that, too.",
     "again": "Nothing was added: this form had been sent before. What counts stands below.",
 }
+#: Those of them that are about the whole result; the others are about its findings.
+_WHOLE = {"accept": Verdict.ACCEPTED, "reject": Verdict.REJECTED, "withdraw": Verdict.WITHDRAWN}
 
 
 def result_pages(gate: Gate, show: Show) -> APIRouter:
@@ -56,12 +59,21 @@ def result_pages(gate: Gate, show: Show) -> APIRouter:
         return view, task, rest, blinded and not view.problem and bool(view.classes)
 
     def shown(
-        request: Request, session: Session, run_key: str, task_id: str, told: str = "", mistake: str = "", status: int = 200
+        request: Request,
+        session: Session,
+        run_key: str,
+        task_id: str,
+        told: str = "",
+        mistake: str = "",
+        kept: Mapping[str, str] | None = None,
+        status: int = 200,
     ) -> Response:
+        """Return the page; ``kept``: what was filled in where ``mistake`` says that it could not be taken."""
         view, task, rest, blinded = found(run_key, session, task_id)
-        if not blinded and not _only_fetched(request):
+        me = site.reader_of(session.login)
+        if not blinded and not only_fetched(request):
             with site.database.begin() as connection:
-                standing.opened(connection, run_key, view.study_key, site.reader_of(session.login), Channel.WEB.value)
+                standing.opened(connection, run_key, view.study_key, me, Channel.WEB.value)
         ticket = form_ticket.issue(site.key, run_key, session.login, blinded=blinded, task_id=task.task_id if task else "")
         return show.page(
             request,
@@ -74,10 +86,12 @@ def result_pages(gate: Gate, show: Show) -> APIRouter:
             next_task=rest[0] if rest else None,
             blinded=blinded,
             ticket=ticket,
-            told=_TOLD.get(told, ""),
+            told=_TOLD[told] if told in _TOLD and _is_so(told, [one for one in view.answers if one.reader == me]) else "",
             mistake=mistake,
+            kept=kept or {},
             names=site.names(),
-            me=site.reader_of(session.login),
+            me=me,
+            ways=CHANNELS,
             reasons=REASON_WORDS,
             steps=STEPS,
             number=number_text,
@@ -114,7 +128,8 @@ def result_pages(gate: Gate, show: Show) -> APIRouter:
         try:
             said = read_answer(filled, view.findings.findings if view.findings else (), images, blinded=ticket.blinded)
         except FormMistake as mistake:
-            return shown(request, session, run_key, ticket.task_id, mistake=f"Nothing was recorded. {mistake}", status=422)
+            kept = {name: str(value) for name, value in filled.items()}
+            return shown(request, session, run_key, ticket.task_id, "", f"Nothing was recorded. {mistake}", kept, 422)
         with site.database.begin() as connection:
             done = record(connection, _claim(gate, session, ticket, said), desk=site.desk)
         if done.state != "read":
@@ -152,17 +167,21 @@ def _told(done: Recorded, ticket: Ticket, answer: str) -> str:
     return "blinded" if ticket.blinded else answer
 
 
+def _is_so(told: str, mine: Sequence[FeedbackRecorded]) -> bool:
+    """Say whether the reader's last word is what a link tells of: "back" leads to what was told before an answer was changed."""
+    if told == "again":
+        return True
+    last = mine[-1] if mine else None
+    if last is None or (told in _WHOLE) == bool(last.finding):
+        return False
+    return last.verdict is _WHOLE[told] if told in _WHOLE else last.verdict is not Verdict.WITHDRAWN
+
+
 def _has_seen(connection: sa.Connection, view: ResultView, reader: str) -> bool:
     """Say whether the reader knows what the AI said: shown on the page before, or answered by another way."""
     c = exposure.c
     looked = connection.execute(sa.select(c.exposure_id).where(c.run_key == view.run_key, c.reader == reader).limit(1)).first()
     return looked is not None or any(one.reader == reader for one in view.answers)
-
-
-def _only_fetched(request: Request) -> bool:
-    """Say whether the browser fetches the page in advance, and nobody has seen it."""
-    purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
-    return "prefetch" in purpose.casefold() or request.method == "HEAD"
 
 
 def _known(run_key: str) -> str:

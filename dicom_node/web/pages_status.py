@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
@@ -10,12 +11,14 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from dicom_node.core.errors import UsageError
+from dicom_node.core.feedback import Channel
+from dicom_node.feedback.standing import opened
 from dicom_node.feedback.waiting import suspended
 from dicom_node.store.connect import check_database, reading
 from dicom_node.studies import account as studies
 from dicom_node.studies.disk import DiskState, Level, words
 from dicom_node.version import VERSION
-from dicom_node.web.gate import READS, Gate
+from dicom_node.web.gate import READS, Gate, only_fetched
 from dicom_node.web.metrics import render_metrics
 from dicom_node.web.show import Show
 
@@ -53,17 +56,20 @@ def status_pages(
             listed = studies.list_studies(connection, 200)
             refused = studies.list_refused(connection)
             stopped = suspended(connection)
+            given_up = studies.count_given_up(connection)
+        session = gate.session(request) if gate else None
         low = [f"{disk.name}: {words(disk)}" for disk in disks() if disk.level is not Level.OK]
         return show.page(
             request,
             "studies.html",
-            studies=listed,
+            studies=list(without_results(listed)) if session is not None and session.role in READS else listed,
             refused=refused,
             roles=last_beats(),
             stale=stale_seconds,
             low_disks=low,
             suspended=stopped,
-            session=gate.session(request) if gate else None,
+            given_up=given_up,
+            session=session,
         )
 
     @pages.get("/studies/{key}", response_class=HTMLResponse, dependencies=known)
@@ -75,6 +81,22 @@ def status_pages(
         except UsageError:
             return show.page(request, "missing.html", status=404, session=session)
         may_answer = session is not None and session.role in READS
+        if gate is not None and session is not None and may_answer and not only_fetched(request):
+            reader = gate.site.reader_of(session.login)
+            with database.begin() as connection:  # who has seen what the AI said reads no more without knowing it
+                for run in (run for run in story["runs"] if run["summary"]):
+                    opened(connection, run["run_key"], story["study_key"], reader, Channel.WEB.value)
         return show.page(request, "study.html", study=story, session=session, may_answer=may_answer)
 
     return pages
+
+
+def without_results(listed: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Yield the studies as people see them who may be asked to read first and be shown the result afterwards.
+
+    A list of two hundred results would spoil every such reading, and nobody could say whose. Refusals and holds stay: they say
+    nothing of the patient.
+    """
+    for item in listed:
+        said = {run["summary"].get("headline") for run in item["runs"] if run["summary"]}
+        yield {**item, "answer": "Analysed" if item["answer"] and item["answer"] in said else item["answer"]}

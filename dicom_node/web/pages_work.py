@@ -18,6 +18,7 @@ from dicom_node.store.connect import reading
 from dicom_node.studies import opt_outs
 from dicom_node.web.gate import READS, RUNS, Gate, form_of, in_thread, see
 from dicom_node.web.open_tasks import open_tasks
+from dicom_node.web.result_view import patient_of_run
 from dicom_node.web.sessions import Session
 from dicom_node.web.show import Show
 
@@ -34,9 +35,9 @@ def work_pages(gate: Gate, show: Show) -> APIRouter:
     def accession(request: Request, number: str = "", session: Session = Depends(reads)) -> Response:
         with reading(site.database) as connection:
             current = [row for row in runs_of_accession(connection, number[:64]) if is_current(connection, row)]
-        if len(current) == 1:
-            return see(f"/results/{current[0].run_key}")
-        listed = [_line(row) for row in sorted(current, key=lambda row: -row.requested_utc)]
+            if len(current) == 1:
+                return see(f"/results/{current[0].run_key}")
+            listed = [_line(connection, row) for row in sorted(current, key=lambda row: -row.requested_utc)]
         status = 200 if listed else 404
         return show.page(request, "accession.html", status, session=session, results=listed, asked=bool(number.strip()))
 
@@ -98,12 +99,13 @@ _OPT_OUT = {
 }
 
 
-def _line(row: sa.Row[Any]) -> dict[str, Any]:
-    summary = row.summary or {}
+def _line(connection: sa.Connection, row: sa.Row[Any]) -> dict[str, Any]:
+    """Return what tells a result from the others; not what it says: that is shown, and noted as seen, on its page."""
+    patient = patient_of_run(connection, row)
     return {
         "run_key": row.run_key,
         "pipeline": row.pipeline,
         "revision": row.revision,
         "requested_utc": row.requested_utc,
-        "headline": summary.get("reason") or summary.get("headline", ""),
+        "study": ", ".join(part for part in (patient.study_date, patient.description) if part) or "no date",
     }

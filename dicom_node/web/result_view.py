@@ -7,13 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dicom_node.core.abstentions import sentence
+from dicom_node.core.abstentions import counted, sentence
 from dicom_node.core.feedback import FeedbackRecorded, Targets
 from dicom_node.core.findings import Decision, Finding, Findings, probability_text
 from dicom_node.core.product import DISCLAIMER, SYNTHETIC, UNVALIDATED
 from dicom_node.core.study import HeaderFacts
 from dicom_node.feedback import standing
 from dicom_node.feedback.matching import match
+from dicom_node.feedback.remarks import Remark, remarks
 from dicom_node.imaging.slice_header import CT_CLASSES
 from dicom_node.inference.findings_store import load_outcome
 from dicom_node.inference.shown import Shown, load_shown
@@ -69,6 +70,7 @@ class ResultView:
     newer: str  # run key of the result that replaced it
     answers: tuple[FeedbackRecorded, ...]
     current: dict[str, standing.Standing]
+    remarks: dict[str, Remark]  # by an answer's feedback_id: what was written or drawn with it
 
     @property
     def banners(self) -> tuple[str, ...]:
@@ -91,11 +93,20 @@ class ResultView:
         return tuple(dict.fromkeys(f"{map_.finding}, {map_.method}" for map_ in maps))
 
     @property
+    def not_read(self) -> list[str]:
+        """Why images of the study were left, each reason once."""
+        return counted(self.findings.left if self.findings else ())
+
+    @property
     def classes(self) -> tuple[Finding, ...]:
         """The findings, those that count most first: positive, then by probability, then those not assessed."""
         found = self.findings.findings if self.findings else ()
         order = {Decision.POSITIVE: 0, Decision.NEGATIVE: 1, Decision.NOT_ASSESSED: 2}
         return tuple(sorted(found, key=lambda one: (order[one.decision], -(one.probability or 0))))
+
+    def name_of(self, key: str) -> str:
+        """Return what a finding is called; its key where that is not known any more."""
+        return next((one.code.meaning for one in self.classes if one.key == key), key)
 
 
 def view_of(site: Site, connection: sa.Connection, run_key: str) -> ResultView | None:
@@ -118,12 +129,13 @@ def view_of(site: Site, connection: sa.Connection, run_key: str) -> ResultView |
         requested_utc=row.requested_utc,
         findings=findings,
         headline=summary.get("reason") or summary.get("headline") or _refusal(findings),
-        patient=_patient(connection, row, findings),
+        patient=patient_of_run(connection, row, findings),
         shown=_key_images(connection, row.study_key, findings, load_shown(folder)),
         problem=_PROBLEMS.get(problem, problem),
         newer=_newer(connection, row) if problem == "superseded" else "",
         answers=tuple(standing.answers(connection, run_key)),
         current=standing.current(connection, run_key),
+        remarks=remarks(connection, run_key),
     )
 
 
@@ -167,7 +179,7 @@ def _newer(connection: sa.Connection, row: Any) -> str:
     return str(connection.execute(newer.order_by(c.revision.desc()).limit(1)).scalar() or "")
 
 
-def _patient(connection: sa.Connection, row: Any, findings: Findings | None) -> Patient:
+def patient_of_run(connection: sa.Connection, row: Any, findings: Findings | None = None) -> Patient:
     """Return the patient by the header of the image that was read, else of the study's first object that is there."""
     c = instance.c
     query = sa.select(c.sop_instance_uid, c.facts).where(c.study_key == row.study_key).order_by(c.instance_id.desc())

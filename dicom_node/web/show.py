@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from dicom_node.core.abstentions import sentence
 from dicom_node.version import VERSION
 
 FOLDER = Path(__file__).parent
@@ -25,6 +26,7 @@ class Show:
         self._templates = Jinja2Templates(directory=FOLDER / "templates")
         self._templates.env.filters["clock"] = self._clock
         self._templates.env.filters["age"] = _age
+        self._templates.env.globals["sentence"] = sentence
 
     def page(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Return a page."""

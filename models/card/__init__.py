@@ -3,10 +3,11 @@
 A radiologist reads down to the sources; what follows is for data scientists. Every table is optional, so one card serves a
 classifier of radiographs, a lung segmenter and a chest CT model.
 
-summary    the first paragraph and where it fails, worst first
-figures    the test figures beside the thumbnail, thresholds in words
-checks     explanations, gates, changed pictures, speed
-appendix   images, sources, candidates, tables, how it was made
+summary       the first paragraph and where it fails, worst first
+figures       the test figures beside the thumbnail, thresholds in words
+through_node  what a bundle for chest CT reaches when the node itself reads drawn scans
+checks        explanations, gates, changed pictures, speed
+appendix      images, sources, candidates, tables, how it was made
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 
 from models.bundle import Bundle, write_manifest
-from models.card import appendix, checks, figures, summary
+from models.card import appendix, checks, figures, summary, through_node
 
 FILE = "MODEL_CARD.md"
 
@@ -41,6 +42,7 @@ def render(folder: Path) -> str:
         *summary.failures(manifest, metrics, points),
         *figures.classes(manifest),
         *figures.beside_thumbnail(metrics),
+        *through_node.section(metrics),
         *figures.overlap(metrics),
         *figures.policies(metrics, points),
         *checks.explanations(metrics),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.card import through_node
 from models.training.markdown import interval, number
 
 EVIDENCE = {
@@ -85,6 +86,7 @@ def failures(manifest: Mapping[str, Any], metrics: Mapping[str, Any], points: Ma
     lines = [
         *(_outside(row) for row in metrics.get("discrimination", []) if row["kind"].startswith(CHILDREN)),
         *_broken_promises(metrics.get("policies_on_test", {}), points),
+        *through_node.failures(metrics, points),
         *_failed_checks(metrics.get("explanations", {})),
         *(_unsteady(entry) for entry in metrics.get("stability", []) if not entry["within"]),
         *manifest.get("limits", []),

@@ -11,7 +11,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from models.phantoms.ct import CtPhantom
 from models.phantoms.ct_dicom import finished, identified, image
-from models.phantoms.dicom import made_uid
+from models.phantoms.dicom import code_item, made_uid
 
 DOSE_REPORT = UID("1.2.840.10008.5.1.4.1.1.88.67")
 
@@ -68,7 +68,7 @@ def dose_report(*, seed: str = "phantom_ct", series: str = "998") -> Dataset:
     ds.PerformedProcedureCodeSequence = Sequence([])
     ds.CompletionFlag, ds.VerificationFlag = "COMPLETE", "UNVERIFIED"
     ds.ValueType = "CONTAINER"
-    ds.ConceptNameCodeSequence = Sequence([_code("113701", "DCM", "X-Ray Radiation Dose Report")])
+    ds.ConceptNameCodeSequence = Sequence([code_item("113701", "DCM", "X-Ray Radiation Dose Report")])
     ds.ContinuityOfContent = "SEPARATE"
     ds.ContentTemplateSequence = Sequence([_template("10011")])
     totals = _container("113811", "CT Accumulated Dose Data")
@@ -81,7 +81,9 @@ def dose_report(*, seed: str = "phantom_ct", series: str = "998") -> Dataset:
     event = _container("113819", "CT Acquisition")
     event.ContentSequence = Sequence(
         [
-            _item("CODE", ("123014", "DCM", "Target Region"), ConceptCodeSequence=Sequence([_code("816094009", "SCT", "Chest")])),
+            _item(
+                "CODE", ("123014", "DCM", "Target Region"), ConceptCodeSequence=Sequence([code_item("816094009", "SCT", "Chest")])
+            ),
             _item("UIDREF", ("113769", "DCM", "Irradiation Event UID"), UID=made_uid(seed, "irradiation event")),
         ]
     )
@@ -91,7 +93,7 @@ def dose_report(*, seed: str = "phantom_ct", series: str = "998") -> Dataset:
                 "CODE",
                 ("121058", "DCM", "Procedure reported"),
                 "HAS CONCEPT MOD",
-                ConceptCodeSequence=Sequence([_code("77477000", "SCT", "Computed Tomography X-Ray")]),
+                ConceptCodeSequence=Sequence([code_item("77477000", "SCT", "Computed Tomography X-Ray")]),
             ),
             totals,
             event,
@@ -105,7 +107,7 @@ def dose_report(*, seed: str = "phantom_ct", series: str = "998") -> Dataset:
 def _item(value_type: str, name: tuple[str, str, str], relation: str = "CONTAINS", **values: Any) -> Dataset:
     item = Dataset()
     item.RelationshipType, item.ValueType = relation, value_type
-    item.ConceptNameCodeSequence = Sequence([_code(*name)])
+    item.ConceptNameCodeSequence = Sequence([code_item(*name)])
     for keyword, value in values.items():
         setattr(item, keyword, value)
     return item
@@ -118,17 +120,11 @@ def _container(value: str, meaning: str) -> Dataset:
 def _number(value: str, meaning: str, number: str, unit: str, unit_meaning: str) -> Dataset:
     measured = Dataset()
     measured.NumericValue = number
-    measured.MeasurementUnitsCodeSequence = Sequence([_code(unit, "UCUM", unit_meaning)])
+    measured.MeasurementUnitsCodeSequence = Sequence([code_item(unit, "UCUM", unit_meaning)])
     return _item("NUM", (value, "DCM", meaning), MeasuredValueSequence=Sequence([measured]))
 
 
 def _template(identifier: str) -> Dataset:
     item = Dataset()
     item.MappingResource, item.TemplateIdentifier = "DCMR", identifier
-    return item
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item

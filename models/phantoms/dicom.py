@@ -135,14 +135,15 @@ def _add_dx(ds: Dataset, monochrome1: bool) -> None:
     ds.PresentationLUTShape = "INVERSE" if monochrome1 else "IDENTITY"
     ds.DetectorType = "DIRECT"
     ds.AcquisitionContextSequence = Sequence([])
-    ds.AnatomicRegionSequence = Sequence([_code("816094009", "SCT", "Chest")])
-    view = _code("272479007", "SCT", "postero-anterior")
+    ds.AnatomicRegionSequence = Sequence([code_item("816094009", "SCT", "Chest")])
+    view = code_item("272479007", "SCT", "postero-anterior")
     view.ViewModifierCodeSequence = Sequence([])
     ds.ViewCodeSequence = Sequence([view])
     ds.PositionerType = "NONE"
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
+def code_item(value: str, scheme: str, meaning: str) -> Dataset:
+    """Return an item of a code sequence (PS3.3, 8)."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item

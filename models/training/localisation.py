@@ -66,11 +66,6 @@ def points_at(point: tuple[float, float] | None, boxes: Sequence[Box]) -> bool:
     return any(left <= x < left + width and top <= y < top + height for left, top, width, height in boxes)
 
 
-def pointing_game(values: Map, boxes: Sequence[Box]) -> bool:
-    """Say whether the map's highest value lies in a box."""
-    return points_at(strongest(values), boxes)
-
-
 def energy_in_boxes(values: Map, boxes: Sequence[Box]) -> float:
     """Return the share of the map's sum that lies in the boxes, 0..1; 0 for a map without evidence."""
     total = float(values.sum(dtype=np.float64))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.training.data import Row
 from models.training.evaluate import predictive_values
-from models.training.policy import Infeasible, threshold, threshold_expected, threshold_high, threshold_naive
+from models.training.policy import Infeasible, lowered, raised, threshold, threshold_expected, threshold_high, threshold_naive
 from models.training.statistics import clopper_pearson
 
 Floats = NDArray[np.float64]
@@ -79,12 +79,11 @@ class Sample:
 def _lower(sample: Sample) -> tuple[float, str]:
     """Return the lower bound of the gray zone and what it promises."""
     try:
-        tau = _floor(threshold(sample.positives, 0.97, DELTA))
+        tau = lowered(threshold(sample.positives, 0.97, DELTA))
         return tau, f"sensitivity >= 0.97 with 95 % confidence, n={len(sample.positives)}"
     except Infeasible:
-        return _floor(
-            float(sample.positives.min())
-        ), "the lowest score of any abnormal patient of the sample; no guarantee of its own"
+        lowest = lowered(float(sample.positives.min()))
+        return lowest, "the lowest score of any abnormal patient of the sample; no guarantee of its own"
 
 
 def _sensitive(sample: Sample, alpha: float, low: float, promised: str) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def _sensitive(sample: Sample, alpha: float, low: float, promised: str) -> dict[
         "how": "order statistic of the abnormal patients' scores, all sources together; each source is then checked by itself",
     }
     try:
-        tau = _floor(threshold(sample.positives, alpha, DELTA))
+        tau = lowered(threshold(sample.positives, alpha, DELTA))
     except Infeasible as missing:
         return _infeasible(
             point, f"{len(sample.positives)} abnormal patients, {missing.n_needed} are needed for sensitivity {alpha:.2f}", missing
@@ -111,7 +110,7 @@ def _sensitive(sample: Sample, alpha: float, low: float, promised: str) -> dict[
         "feasible": True,
         "tau_low": min(low, tau),
         "tau": tau,
-        "tau_high": None if high is None else _floor(high),
+        "tau_high": None if high is None else lowered(high),
         "tau_low_meaning": promised,
         "tau_high_meaning": "precision >= 0.80 (Clopper-Pearson lower bound) in sources with both labels, at their prevalence",
         "guarantee": f"sensitivity >= {alpha:.2f} with 95 % confidence on abnormal adult PA images of this mix of sources "
@@ -136,7 +135,7 @@ def _specific(sample: Sample, alpha: float, low: float, promised: str) -> dict[s
     }
     try:
         # specificity is the sensitivity of the negated score; a normal case exactly at the bound must stay below tau
-        tau = _ceil(float(np.nextafter(-threshold(-negatives, alpha, DELTA), math.inf)))
+        tau = raised(float(np.nextafter(-threshold(-negatives, alpha, DELTA), math.inf)))
     except Infeasible as missing:
         return _infeasible(
             point, f"{len(negatives)} normal patients, {missing.n_needed} are needed for specificity {alpha:.2f}", missing
@@ -176,14 +175,6 @@ def _infeasible(point: dict[str, Any], reason: str, missing: Infeasible) -> dict
 
 def _nothing() -> dict[str, None]:
     return {"tau_low": None, "tau": None, "tau_high": None}
-
-
-def _floor(value: float) -> float:
-    return math.floor(value * 1e6) / 1e6  # files keep six decimals: rounding must not lift a threshold over a patient
-
-
-def _ceil(value: float) -> float:
-    return math.ceil(value * 1e6) / 1e6
 
 
 def _finite(value: float) -> float | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -70,21 +69,6 @@ class LiteCxr(nn.Module):
         self.last = SameConv(before, width, 1)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
-        self.frozen = 0
-
-    def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first ``blocks`` blocks as they are, batch statistics included: half of the training time."""
-        self.frozen = blocks
-        for module in (self.stem, *self.blocks[:blocks]):
-            module.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> LiteCxr:
-        """Switch the mode of all that is not frozen."""
-        super().train(mode)
-        if self.frozen:
-            for module in (self.stem, *self.blocks[: self.frozen]):
-                module.eval()
-        return self
 
     def early(self, image: Tensor, blocks: int) -> Tensor:
         """Return what stem and the first ``blocks`` blocks give."""
@@ -101,9 +85,7 @@ class LiteCxr(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """Return the last feature map, never negative."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x = self.early(image, self.frozen)
-        return self.late(x, self.frozen)
+        return self.late(self.early(image, 0), 0)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits."""

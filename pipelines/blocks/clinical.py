@@ -30,6 +30,16 @@ _SPECIES_WORDS = (
 _TUBERCULOSIS = re.compile(r"tubercul|bovis|africanum|\bMTBC?\b", re.IGNORECASE)
 _OTHER_SPECIES = re.compile(r"(mycobacterium |\bM\. ?)(?!spec|isol|detect|grow|cult)[a-z]{4,}", re.IGNORECASE)
 _NOTHING = re.compile(r"\bno\b|\bnot\b|negative|none|without", re.IGNORECASE)
+#: Nobody looked: this is no negative result.
+_NOT_EXAMINED = re.compile(
+    r"\bnot (?:done|performed|tested|examined|processed|received|requested|reported|available|applicable)"
+    r"|\bno (?:specimen|sample|material|sputum|result)|cancel|insufficient|inadequate|unsuitable|rejected",
+    re.IGNORECASE,
+)
+#: More is to come of this culture, or nothing can.
+_UNDECIDED = re.compile(
+    r"pending|to follow|in progress|preliminary|interim|to date|so far|\byet\b|not identified|contaminat", re.IGNORECASE
+)
 _GRADE = re.compile(r"(?<![\d.])([1-4]) ?\+")
 _PLUSES = re.compile(r"(?<!\S)(\+{1,4})(?!\S)")
 _SCANTY = re.compile(r"scanty|rare|few", re.IGNORECASE)
@@ -72,7 +82,10 @@ def from_header(facts: HeaderFacts) -> Clinical:
 
 
 def smear_grade(text: str) -> int | None:
-    """Return 0..4 of what a laboratory writes: ``negative``, ``2+``, ``+++``, ``scanty`` (1), ``3``; ``None``: not understood."""
+    """Return 0..4 of what a laboratory writes: ``negative``, ``2+``, ``+++``, ``scanty`` (1), ``3``.
+
+    ``None``: not understood, or nobody looked.
+    """
     value = text.strip()
     if value in ("0", "1", "2", "3", "4"):
         return int(value)
@@ -80,6 +93,8 @@ def smear_grade(text: str) -> int | None:
         return int(match[1])
     if match := _PLUSES.search(value):
         return len(match[1])
+    if _NOT_EXAMINED.search(value):
+        return None
     if _NOTHING.search(value):
         return 0
     return 1 if _SCANTY.search(value) else None
@@ -89,7 +104,25 @@ def species_of(text: str) -> str:
     """Return one of ``SPECIES``; "" for a culture without growth, for tuberculosis, several species, or what is not understood."""
     if _NOTHING.search(text) or _TUBERCULOSIS.search(text):
         return ""
-    found = [name for name, words in _SPECIES_WORDS if words.search(text)]
+    found = _groups(text)
     if len(found) > 1:
         return ""
     return found[0] if found else "other" if _OTHER_SPECIES.search(text) else ""
+
+
+def ends_without_species(text: str) -> bool:
+    """Say whether a culture's result is there and names none of ``SPECIES``: no growth, tuberculosis, several species.
+
+    What nobody examined, or what more is to come of, is no such result; nor is a text that names one of ``SPECIES`` and denies
+    something: which of the two it denies only a person can tell.
+    """
+    if _NOT_EXAMINED.search(text) or _UNDECIDED.search(text):
+        return False
+    groups, nothing = _groups(text), _NOTHING.search(text)
+    if nothing and len(groups) == 1:
+        return False
+    return bool(nothing or _TUBERCULOSIS.search(text) or len(groups) > 1)
+
+
+def _groups(text: str) -> list[str]:
+    return [name for name, words in _SPECIES_WORDS if words.search(text)]

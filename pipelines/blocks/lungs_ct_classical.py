@@ -68,11 +68,16 @@ def segment(hu: Volume, spacing_mm: tuple[float, float, float], threads: int = 1
     closed = np.zeros_like(pieces)
     columns = np.nonzero(pieces.any((0, 1)))[0]
     middle = float(columns[0] + columns[-1]) / 2 if columns.size else 0.0
-    for side in (1, 2):  # each by itself: closing both at once would join them in front of the heart
-        mask = cv2_each(_closed_and_filled, (pieces == side).astype(np.uint8), kernel)
-        for k in np.nonzero(mask.any((1, 2)))[0]:
-            _keep_wall_lesions(mask[k], middle, coarse.spacing_mm)
-        closed[(mask > 0) & (closed == 0) & (grown == 0)] = side
+
+    def close(k: int) -> None:
+        for side in (1, 2):  # each by itself: closing both at once would join them in front of the heart
+            plane = (pieces[k] == side).astype(np.uint8)
+            if plane.any():
+                plane = _closed_and_filled(plane, kernel)
+                _keep_wall_lesions(plane, middle, coarse.spacing_mm)
+                closed[k][(plane > 0) & (closed[k] == 0) & (grown[k] == 0)] = side
+
+    in_threads(close, range(len(pieces)), threads)
     facts |= {"grid": list(coarse.hu.shape), "airway_ml": round(float(airway.sum() * _litres(coarse.spacing_mm) * 1000), 1)}
     return _full(closed, hu.shape, coarse.step, threads), body, facts
 
@@ -203,6 +208,8 @@ def _keep_wall_lesions(plane: Mask, middle: float, spacing_mm: tuple[float, floa
 
     The outer half of a lung is convex, so what its hull has more than the lung is no anatomy there; the inner half has the heart.
     """
+    x, y, width, height = cv2.boundingRect(plane)
+    plane, middle = plane[y : y + height, x : x + width], middle - x  # nothing beyond can be of its hull
     points = np.argwhere(plane)[:, ::-1].astype(np.int32)  # (x, y), as OpenCV wants them
     hull = cv2.fillConvexPoly(np.zeros_like(plane), cv2.convexHull(points), 1)
     outer = abs(float(points[:, 0].mean()) - middle)

@@ -25,6 +25,7 @@ A pixel's centre is its integer coordinate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,7 @@ Volume = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 Spacing = tuple[float, float, float]
 DENSE_HU, RIM_MM = -500.0, 1.5
+WHOLE = 1e-3  # of a voxel: a spacing written with six decimals (3.333333 mm) must not make a margin of three voxels four
 
 
 def prepare_slice(hu: Volume, spacing_mm: Spacing, lungs: Mask, index: int, config: Mapping[str, Any]) -> Prepared:
@@ -185,8 +187,9 @@ def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping
         raise ValueError("there is no lung in the mask: nothing to crop to")
     margin = float(config["margin_mm"])
     box = tuple(
-        slice(max(0, int(e[0] - np.ceil(margin / mm))), min(n, int(e[-1] + np.ceil(margin / mm)) + 1))
+        slice(max(0, int(e[0]) - beyond), min(n, int(e[-1]) + beyond + 1))
         for e, mm, n in zip(ends, spacing_mm, hu.shape, strict=True)
+        for beyond in (math.ceil(margin / mm - WHOLE),)
     )
     depth, height, width = (int(n) for n in config["size"])
     low, high = (float(v) for v in config["window_hu"])

@@ -6,8 +6,6 @@ result shows are made the same way for all of them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,17 +14,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, DirectoryPath, Field
 
+from dicom_node.core.bundle_ref import BundleRef
 from dicom_node.core.errors import StudyError
-from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, NotRead
+from dicom_node.core.findings import Abstention, Findings, Flag, NotRead
 from dicom_node.core.maps import LEFT_LUNG, RIGHT_LUNG, LungVolume, PackedSlices, Picture
 from dicom_node.core.run import Selection
 from dicom_node.imaging.overlay import reduced
 from dicom_node.imaging.volume import Volume, hounsfield_volume
 from models.bundle import Bundle, load_bundle
 from pipelines.blocks import lungs_ct, select_ct
-from pipelines.blocks.classify import session_for
+from pipelines.blocks.classify import bundle_ref, session_for
 from pipelines.blocks.lungs_ct import CtLungLimits, CtLungs, find_lungs
 from pipelines.blocks.select_ct import SeriesLimits
 
@@ -44,11 +43,16 @@ class CtSettings(BaseModel):
 
     allow_synthetic: bool = Field(default=False, description="Run bundles that were trained on synthetic images.")
     threads: int = Field(default=2, ge=1, description="CPU threads of the network.")
+    slice_threads: int = Field(default=2, ge=1, description="Threads that decode slices and look for lungs.")
     device: str = Field(default="auto", pattern="^(auto|cpu|cuda)$", description="auto, cpu or cuda.")
     border_share: float = Field(default=0.30, ge=0, le=1, description="Share of a map in the outer 5 % above which it is flagged.")
     accept_age_unknown: bool = Field(default=False, description="Read studies whose patient age is unknown; the result is flagged.")
     series: SeriesLimits = Field(default=SeriesLimits(), description="Which CT series is read.")
     lungs: CtLungLimits = Field(default=CtLungLimits(), description="What a plausible pair of lungs looks like.")
+    lung_bundle: DirectoryPath | None = Field(
+        default=None,
+        description="Folder of a bundle whose network finds the lungs. Default: by grey values and shape.",
+    )
 
     @property
     def limits(self) -> SeriesLimits:
@@ -59,33 +63,58 @@ class CtSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Opened:
-    """A series that can be read. ``trail``: JSON facts so far; the pipeline adds its own."""
+    """A series that can be read.
+
+    ``trail``: JSON facts so far; the pipeline adds its own. ``finder``: whose network found the lungs; ``None``: none did.
+    """
 
     volume: Volume
     lungs: CtLungs
     trail: dict[str, Any]
+    finder: BundleRef | None = None
 
 
-def open_series(base: Findings, bundle: Bundle, selection: Selection, settings: CtSettings) -> Opened | Findings:
-    """Return volume and lungs, or the refusal: nothing to read, a synthetic bundle, slices that make no volume, no lungs."""
+def open_series(base: Findings, selection: Selection, settings: CtSettings, finder: Bundle | None) -> Opened | Findings:
+    """Return volume and lungs, or the refusal: nothing to read, a synthetic bundle, slices that make no volume, no lungs.
+
+    ``finder``: the bundle whose network finds the lungs; ``None``: by grey values and shape.
+    """
     if not selection.read:
         return replace(base, abstention=Abstention(selection.refusal or "no_image", selection.detail))
-    if bundle.synthetic and not settings.allow_synthetic:
+    if any(bundle.synthetic for bundle in base.bundles) and not settings.allow_synthetic:
         return stopped(base, selection, {}, "synthetic_model", "")
     trail: dict[str, Any] = {
         "software": {name: version(name) for name in ("pydicom", "numpy", "scipy", "opencv-python-headless")},
         "series": select_ct.why_chosen(selection.read),
     }
     try:
-        volume = hounsfield_volume(selection.read)
+        volume = hounsfield_volume(selection.read, settings.slice_threads)
     except StudyError as error:
         return stopped(base, selection, trail, error.code, str(error))
     trail["volume"] = volume.record
-    lungs = find_lungs(volume, settings.lungs)
+    lungs = _lungs(volume, settings, finder)
     trail["lungs"] = lungs.record
     if lungs.problem:
         return stopped(base, selection, trail, lungs.code, lungs.problem)
-    return Opened(volume, lungs, trail)
+    return Opened(volume, lungs, trail, bundle_ref(finder) if finder else None)
+
+
+def _lungs(volume: Volume, settings: CtSettings, finder: Bundle | None) -> CtLungs:
+    if finder is None:
+        return find_lungs(volume, settings.lungs, threads=settings.slice_threads)
+    session = session_for(finder.model, finder.sha256, settings.threads, settings.device)
+    return find_lungs(volume, settings.lungs, session=session, config=finder.config)
+
+
+def finder_of(settings: CtSettings) -> Bundle | None:
+    """Return the bundle whose network finds the lungs, where IT named one.
+
+    Raises
+    ------
+    models.bundle.BundleError
+        It is damaged.
+    """
+    return load_bundle(settings.lung_bundle) if settings.lung_bundle else None
 
 
 def stopped(base: Findings, selection: Selection, trail: dict[str, Any], reason: str, detail: str) -> Findings:
@@ -102,8 +131,9 @@ def warm(name: str, bundles: Mapping[str, Path], settings: CtSettings) -> tuple[
     models.session.DeviceUnavailable
         The GPU was asked for and cannot be used.
     """
-    bundle = load_bundle(bundles[name])
-    return (session_for(bundle.model, bundle.sha256, settings.threads, settings.device).device,)
+    finder = finder_of(settings)
+    wanted = (load_bundle(bundles[name]), *([finder] if finder else []))
+    return tuple(session_for(b.model, b.sha256, settings.threads, settings.device).device for b in wanted)
 
 
 def flags_of(opened: Opened, selection: Selection, settings: CtSettings, more: Iterable[Flag] = ()) -> tuple[Flag, ...]:
@@ -113,13 +143,16 @@ def flags_of(opened: Opened, selection: Selection, settings: CtSettings, more: I
     return tuple(dict.fromkeys([*(Flag(key, FLAG_TEXTS[key]) for key in keys), *more]))
 
 
-def lung_volume(volume: Volume, lungs: CtLungs) -> LungVolume:
+def lung_volume(opened: Opened) -> LungVolume:
     """Return right and left lung on the grids of the images; interpolated slices have no image, so they are left out."""
+    volume, lungs = opened.volume, opened.lungs
     real = [(n, ref) for n, ref in enumerate(volume.slices) if ref is not None]
-    assert (RIGHT_LUNG, LEFT_LUNG) == (2, 3), "one more than the sides, which are 1 and 2"
-    planes: list[NDArray[np.uint8]] = [volume.source_plane(n, side + (side > 0)) for n, _ in real for side in (lungs.sides[n],)]
+    planes: list[NDArray[np.uint8]] = [volume.source_plane(n, lungs.sides[n]) for n, _ in real]
     slices = tuple((ref.sop_instance_uid, ref.frame) for _, ref in real)
-    return LungVolume(slices, PackedSlices.of(np.stack(planes)), str(lungs.record["method"]), None)
+    sides = PackedSlices.of(planes)
+    named = {lungs_ct.RIGHT: RIGHT_LUNG, lungs_ct.LEFT: LEFT_LUNG}
+    packed = PackedSlices({named[side]: plane for side, plane in sides.planes.items()}, sides.columns)
+    return LungVolume(slices, packed, str(lungs.record["method"]), opened.finder)
 
 
 def picture(volume: Volume, index: int, low: float, width: float) -> Picture:
@@ -134,13 +167,3 @@ def picture(volume: Volume, index: int, low: float, width: float) -> Picture:
 def key_first(keys: Sequence[str], selection: Selection) -> tuple[str, ...]:
     """Return the SOP Instance UIDs that were read, those of the key slices first."""
     return tuple(dict.fromkeys([*keys, *(i.sop_instance_uid for i in selection.read)]))
-
-
-def bundle_ref(bundle: Bundle) -> BundleRef:
-    """Return which model answers, for the findings."""
-    return BundleRef(bundle.name, bundle.version, bundle.sha256, bundle.evidence, bundle.synthetic, bundle.twin)
-
-
-def policy_sha256(policy: str, point: Mapping[str, Any]) -> str:
-    """Return the hash of an operating point under its name."""
-    return hashlib.sha256(json.dumps([policy, point], sort_keys=True, default=str).encode()).hexdigest()

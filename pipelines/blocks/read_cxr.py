@@ -7,8 +7,6 @@ differs between pipelines stands in the bundles. Every refusal is coded; every s
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.core.errors import StudyError
-from dicom_node.core.findings import Abstention, BundleRef, Findings, Flag, LungMask, Measurement, NotRead, Picture, SaliencyMap
+from dicom_node.core.findings import Abstention, Findings, Flag, LungMask, Measurement, NotRead, Picture, SaliencyMap
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Instance, Study
 from dicom_node.imaging.grayscale import GrayImage, grayscale
@@ -28,7 +26,7 @@ from dicom_node.imaging.overlay import reduced
 from dicom_node.imaging.pixels import read_dataset
 from models.bundle import Bundle, load_bundle
 from pipelines.blocks import quality
-from pipelines.blocks.classify import Classified, classify, session_for
+from pipelines.blocks.classify import Classified, bundle_ref, classify, session_for
 from pipelines.blocks.decide import decide
 from pipelines.blocks.frontal_gate import load_gate
 from pipelines.blocks.lungs import LungLimits, Lungs, find_lungs, not_frontal
@@ -130,7 +128,7 @@ def run(
     """
     classifier, segmenter = load_bundle(bundles[needs[0]]), load_bundle(bundles[needs[1]])
     point = classifier.operating_point(policy)
-    refs = (_ref(classifier), _ref(segmenter))
+    refs = (bundle_ref(classifier), bundle_ref(segmenter))
     base = Findings(pipeline, not_read=selection.not_read, bundles=refs)
     if not selection.read:
         return _refusal(base, selection.refusal or "no_image", selection.detail)
@@ -212,7 +210,7 @@ def _read(
         classifier.config["outputs"],
         point,
         policy=policy,
-        policy_sha256=_policy_sha256(policy, point),
+        policy_sha256=classifier.policy_sha256(policy),
         view=quality.view_of(facts),
         flags=flags,
     )
@@ -227,7 +225,7 @@ def _read(
         flags=flags,
         maps=(*maps, *unsteady),
         measurements=steadiness,
-        lungs=LungMask(instance.sop_instance_uid, lungs.mask, _ref(segmenter)),
+        lungs=LungMask(instance.sop_instance_uid, lungs.mask, bundle_ref(segmenter)),
         picture=Picture(instance.sop_instance_uid, picture.values.shape, reduced(picture.values)),
         provenance=trail,
         embedding=tuple(round(float(value), 4) for value in said.embedding),
@@ -298,11 +296,3 @@ def _refusal(base: Findings, reason: str, detail: str = "") -> Findings:
 
 def _unread(base: Findings, instances: tuple[Instance, ...], reason: str, detail: str = "") -> Findings:
     return replace(base, not_read=(*base.not_read, *(NotRead(i.sop_instance_uid, reason, detail) for i in instances)))
-
-
-def _ref(bundle: Bundle) -> BundleRef:
-    return BundleRef(bundle.name, bundle.version, bundle.sha256, bundle.evidence, bundle.synthetic, bundle.twin)
-
-
-def _policy_sha256(name: str, point: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps([name, point], sort_keys=True, default=str).encode()).hexdigest()

@@ -18,6 +18,7 @@ from dicom_node.core.maps import SaliencyMap
 from dicom_node.core.run import Selection
 from models.bundle import Bundle, load_bundle
 from pipelines.blocks import read_ct
+from pipelines.blocks.classify import bundle_ref
 from pipelines.blocks.decide import decide
 from pipelines.blocks.prepare_cxr import Prepared
 from pipelines.blocks.read_ct import CtSettings, Opened
@@ -79,7 +80,7 @@ class CtRun:
             self.bundle.config["outputs"],
             self.point,
             policy=self.policy,
-            policy_sha256=read_ct.policy_sha256(self.policy, self.point),
+            policy_sha256=self.bundle.policy_sha256(self.policy),
             view="axial",
             flags=told,
         )
@@ -94,7 +95,7 @@ class CtRun:
             flags=told,
             maps=maps,
             provenance=self.opened.trail,
-            lung_volume=read_ct.lung_volume(volume, self.opened.lungs),
+            lung_volume=read_ct.lung_volume(self.opened),
             pictures=pictures,
         )
 
@@ -109,8 +110,10 @@ def begin(name: str, selection: Selection, bundles: Mapping[str, Path], policy: 
     """
     bundle = load_bundle(bundles[name])
     point = bundle.operating_point(policy)
-    base = Findings(name, not_read=selection.not_read, bundles=(read_ct.bundle_ref(bundle),))
-    opened = read_ct.open_series(base, bundle, selection, settings)
+    finder = read_ct.finder_of(settings)
+    refs = (bundle_ref(bundle), *([bundle_ref(finder)] if finder else []))
+    base = Findings(name, not_read=selection.not_read, bundles=refs)
+    opened = read_ct.open_series(base, selection, settings, finder)
     if isinstance(opened, Findings):
         return opened
     return CtRun(bundle, policy, point, selection, settings, base, opened)

@@ -216,6 +216,62 @@ def test_a_trainee_is_weak_and_nothing_said_is_refused(browser: Browser, made: O
     assert rows(made) == [("accepted", "", "", "", "weak", "after_ai")]
 
 
+def test_what_was_filled_in_and_drawn_survives_a_mistake(browser: Browser, made: Office) -> None:
+    """Drawn on the second slice, written, and the class forgotten: told once, then one more click keeps it all."""
+    key = made.add_result(slices=3)
+    page = page_of(browser, made)
+    opened(page, made, key)
+    for pressed in ("ArrowRight", "b", "ArrowDown"):
+        page.keyboard.press(pressed)
+    page.locator("#regions li").get_by_label("Is it there").select_option("-1")
+    page.locator("#amend").click()
+    page.locator("#amend-form textarea").fill("Fissure")
+    page.locator("input[name=confidence][value='4']").check()
+    drawn = page.locator("#amend-form input[name=regions]").input_value()
+    page.locator("#send-amend").click()
+    expect(page.get_by_role("alert")).to_be_focused()  # so that a screen reader begins with it
+    assert rows(made) == []
+    expect(page.locator("#amend")).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("#regions strong")).to_have_text("Region 1, slice 2")
+    expect(page.locator("#regions").get_by_label("Is it there")).to_have_value("-1")
+    expect(page.locator("#drawing .region")).not_to_be_visible()  # it lies on the second slice
+    page.locator("#later").click()
+    expect(page.locator("#drawing .region.not")).to_be_visible()
+    assert page.locator("#amend-form input[name=regions]").input_value() == drawn
+    expect(page.locator("#amend-form textarea")).to_have_value("Fissure")
+    page.locator("input[name='label.pima'][value=absent]").check()
+    page.locator("#send-amend").click()
+    expect(page.get_by_role("status").first).to_contain_text("Kept: amended.")
+    expect(page.get_by_role("status").first).to_be_focused()
+    assert rows(made) == [("amended", "pima", "absent", "", "strong", "after_ai")]
+    ((region),) = made.private()[0]["regions"]
+    assert region["sop_instance_uid"].endswith(".1.1")
+    expect(page.locator(".history .remark")).to_have_text("Fissure (1 region drawn)")
+    assert [one for one in page.problems if "422" not in one] == []  # type: ignore[attr-defined]
+
+
+def test_keys_of_one_letter_can_be_switched_off(browser: Browser, made: Office) -> None:
+    """Who types blindly, or speaks to the machine, accepts nothing by it; the browser remembers. No letter is part of a name."""
+    key = made.add_result()
+    page = page_of(browser, made)
+    opened(page, made, key)
+    expect(page.get_by_role("button", name="Accept", exact=True)).to_have_attribute("aria-keyshortcuts", "a")
+    page.locator(".keys-part summary").click()
+    page.get_by_label("Keys of one letter work in this browser").uncheck()
+    page.reload()
+    expect(page.locator("#accept kbd")).not_to_be_visible()
+    for pressed in ("a", "r", "m", "b", "o", "1", "n"):
+        page.keyboard.press(pressed)
+    expect(page.locator("#reject-part")).not_to_have_attribute("open", "")
+    expect(page.locator("#drawing .region")).to_have_count(0)
+    assert rows(made) == []
+    page.locator(".keys-part summary").click()
+    page.get_by_label("Keys of one letter work in this browser").check()
+    page.keyboard.press("a")
+    expect(page.get_by_role("status").first).to_contain_text("Kept: accepted.")
+    assert page.problems == []  # type: ignore[attr-defined]
+
+
 def shown_slice(page: Page) -> tuple[str, int, bool]:
     """Return the words under the picture, the gray that is seen in its corner, and whether a map lies on it."""
     words = page.locator(".slices span:not([hidden])").inner_text()

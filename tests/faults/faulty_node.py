@@ -71,11 +71,6 @@ class FaultyNode(RunningNode):
         self._write()
         return name
 
-    def disarm(self) -> None:
-        """Forget the faults that have not fired."""
-        self._armed = [fault for fault in self._armed if self.times_fired(fault["id"])]
-        self._write()
-
     def _write(self) -> None:
         text = self.faults / "armed.new"
         text.write_text(json.dumps(self._armed))

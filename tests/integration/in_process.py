@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +200,6 @@ def encoded(dataset: Dataset) -> bytes:
     buffer.is_implicit_VR = syntax.is_implicit_VR
     write_dataset(buffer, dataset)
     return buffer.getvalue()
-
-
-def reread(data: bytes) -> Dataset:
-    """Return a Part 10 file's data set."""
-    return dcmread(BytesIO(data))
 
 
 def reasons(story: dict[str, Any]) -> Iterable[str]:

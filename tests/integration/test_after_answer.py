@@ -294,6 +294,18 @@ def test_a_burst_is_one_answer_and_the_same_answer_again_is_none(tmp_path: Path)
     assert place.node.sent() == sorted(RESULTS + told(2) + told(4))
 
 
+def test_who_accepts_by_mistake_and_amends_is_told_to_have_amended(tmp_path: Path) -> None:
+    """The record does not say of one person that the result was accepted and that its finding is absent."""
+    place = Department(tmp_path)
+    place.answer(ACCEPTED)
+    place.answer(Verdict.AMENDED, "abnormal", label_after="absent")
+    (last,) = place.node.out.rglob("assessment-2.dcm")
+    assert sorted(verdict_codes(dcmread(last))) == ["MODIFY", "NO-ANSWER"]
+    said = dsrdump(last)
+    assert "An earlier answer to this AI result was taken back; none stands." in said
+    assert "accepted this AI result" not in said
+
+
 def test_an_unknown_reader_is_told_as_unknown_and_never_overwrites(tmp_path: Path) -> None:
     """A weak answer is told as such; after a strong one it changes nothing."""
     place = Department(tmp_path)

@@ -15,12 +15,12 @@ import pytest
 import sqlalchemy as sa
 from pydicom import Dataset
 
-from dicom_node import node as roles
 from dicom_node.core.identifiers import study_key
 from dicom_node.delivery.step import retry_dead
 from dicom_node.demo.peers import LOOPBACK, PACS_AE, OrthancPacs, free_ports, send
 from dicom_node.feedback import standing
 from dicom_node.feedback.ae_titles import suspension
+from dicom_node.node.timers import add_timers
 from dicom_node.reception.scp import Receiver, start
 from dicom_node.stages.answers import ae_titles
 from dicom_node.stages.arrivals import recorder
@@ -291,6 +291,6 @@ def test_the_work_process_judges_and_forgets(hospital: Hospital) -> None:
         def every(self, seconds: float, name: str, _call: object) -> None:
             names[name] = seconds
 
-    roles._add_timers(Timers(), hospital.node.rooms, None)  # type: ignore[arg-type]
+    add_timers(Timers(), hospital.node.rooms, None)  # type: ignore[arg-type]
     assert names["answers"] <= 2
     assert "files of answers" in names

@@ -19,6 +19,7 @@ from dicom_node.web.app import make_app
 from dicom_node.web.server import HttpPort
 from models.phantoms.ct import thorax
 from models.phantoms.ct_dicom import as_series
+from tests.factories.hl7_messages import lab
 from tests.integration.test_fhir_peer import peer  # noqa: F401  (a fixture)
 from tests.integration.test_waiting_for_labs import Waiting
 
@@ -171,6 +172,26 @@ def test_the_hook_keeps_what_is_of_a_patient_that_is_certain(site: Site, ehr: Eh
     assert site.judge.look() == 1
     site.push(observation("543-9", "", id="b", status="cancelled", **by_number))
     assert [value for _, value, _ in site.held()] == ["2+"]
+
+
+def test_versions_that_are_pushed_out_of_order_and_a_message_about_the_same_test(site: Site) -> None:
+    """What the server says of its versions decides, not when they came nor their numbers; HL7 speaks of the same test."""
+    by_number: Json = {"subject": {"identifier": {"system": SYSTEM, "value": site.number}}}
+
+    def push(value: str, status: str, version: str, hour: int) -> list[str]:
+        meta = {"versionId": version, "lastUpdated": f"2026-11-02T{hour:02d}:00:00Z"}
+        site.push(observation("11545-1", value, id="v", status=status, meta=meta, **by_number))
+        return [held for _, held, _ in site.held()]
+
+    assert push("3+", "corrected", "7", 10) == ["3+"]
+    assert push("2+", "final", "9", 9) == ["3+"]
+    site.hear(lab("11545-1^Smear^LN", "1+", "F", patient=site.number, at="20261101080000", kind="ST"))
+    assert site.held() == [("11545-1^LN", "3+", "fhir")]
+    assert push("3+", "entered-in-error", "3", 11) == []
+    assert push("3+", "corrected", "7", 10) == []
+    site.hear(lab("11545-1^Smear^LN", "4+", "C", patient=site.number, at="20261101080000", kind="ST"))
+    assert site.held() == []  # said before FHIR took the test back
+    assert push("2+", "corrected", "1", 12) == ["2+"]
 
 
 def test_a_server_that_is_away_is_told_once_and_the_run_goes_on_at_its_deadline(site: Site, monkeypatch: Any) -> None:

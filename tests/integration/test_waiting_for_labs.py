@@ -20,7 +20,7 @@ from dicom_node.inference import repository as runs
 from dicom_node.inference import waiting
 from dicom_node.inference.findings_store import load_outcome
 from dicom_node.orders import step as orders
-from dicom_node.stages.clinical_data import ClinicalData, values_came
+from dicom_node.stages.clinical_data import ClinicalData, values_changed
 from dicom_node.stages.merges import patient_merged
 from dicom_node.stages.run import analyse
 from dicom_node.stages.withdraw import withdraw_void
@@ -69,7 +69,7 @@ class Waiting:
         """Take messages as the port does."""
         rooms = self.node.rooms
         inbox = orders.Inbox(
-            rooms.database, rooms.settings.orders, dt.UTC, "AINODE", patient_merged, lambda *_: (False, ""), values_came
+            rooms.database, rooms.settings.orders, dt.UTC, "AINODE", patient_merged, lambda *_: (False, ""), values_changed
         )
         for one in messages:
             assert answer(orders.take(inbox, one))[0] == "AA"
@@ -140,10 +140,34 @@ def test_a_run_waits_until_both_values_are_known_and_uses_them(waits: Waiting) -
     assert [line["text"] for line in late] == [
         "ct_ntm: acid-fast smear came after result 1 was begun; not used, and nothing runs again by itself."
     ]
+    for _ in range(2):  # the laboratory corrects what the result rests on, and takes the rest back
+        waits.hear(lab("11545-1^Smear^LN", "0", "C", patient="P1", at=AT, kind="ST"))
+        waits.hear(lab("543-9^Culture^LN", "", "W", patient="P1", at=AT))
+    changed = [line["text"] for line in waits.story["story"] if line["event"] == "value.changed"]
+    assert [text.partition(" after")[0] for text in changed] == [
+        "ct_ntm: acid-fast smear was corrected by the laboratory",
+        "ct_ntm: mycobacterial species was taken back by the laboratory",
+    ]
+    assert all("which may rest on what it was before; nothing runs again by itself." in text for text in changed)
+    waits.hear(lab("11545-1^Smear^LN", "", "W", patient="P1", at="20261103080000", kind="ST"))  # no result had read this one
+    assert [line["event"] for line in waits.story["story"]].count("value.changed") == 2
     waits.node.work()
     assert waits.states() == ["analysed"]
     assert "2+" not in waits.told
     assert "kansasii" not in waits.told
+
+
+def test_a_culture_without_growth_ends_the_waiting_and_the_result_says_what_it_was_not(waits: Waiting) -> None:
+    waits.hear(SMEAR)
+    waits.hear(lab("543-9^Culture^LN", "264868006^No growth to date^SCT", "F", patient="P1", at="20261031080000"))
+    assert waits.judge.look() == 0
+    waits.hear(lab("543-9^Culture^LN", "264868006^No growth^SCT", "F", patient="P1", at=AT))
+    assert waits.judge.look() == 1
+    waits.node.work()
+    assert waits.states() == ["analysed"], waits.told
+    assert waits.flags()["clinical_missing"] == (
+        "Clinical data missing: species (the laboratory's result is none that the model takes); the model went on without."
+    )
 
 
 def test_after_the_deadline_it_goes_on_without_says_so_and_reads_nothing_later(waits: Waiting) -> None:

@@ -25,7 +25,7 @@ DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"].startswith("dicom-node:")}
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
-PROGRAM = "/opt/dicom-node/.venv/bin/dicom-node"
+PROGRAM = "/opt/dicom-node/bin/dicom-node"
 
 
 def options_of(words: list[str]) -> argparse.Namespace:
@@ -178,6 +178,20 @@ def test_there_is_a_unit_for_each_role_and_one_for_all() -> None:
     """All in one; reception; a worker by instance; the pages."""
     names = {path.name for path in UNITS}
     assert names == {"dicom-node.service", "dicom-node-receive.service", "dicom-node-work@.service", "dicom-node-web.service"}
+
+
+def test_the_units_start_what_the_how_to_installs() -> None:
+    """The program of the units is that of the how-to's virtual environment, and its user and home are those that it makes."""
+    page = (ROOT / "docs/how-to/run-the-node.md").read_text(encoding="utf-8")
+    (environment,) = re.findall(r"-m venv (\S+)", page)
+    assert f"{environment}/bin/dicom-node" == PROGRAM
+    service = unit(DEPLOY / "systemd/dicom-node.service")["Service"]
+    home = options_of(shlex.split(service["ExecStart"])[1:]).home
+    assert f"useradd --system --home-dir {home} --shell /usr/sbin/nologin {service['User']}\n" in page
+    assert f"-m 0700 {home}\n" in page
+    assert (
+        page.count(f"sudo -u {service['User']} dicom-node") == 2
+    )  # init and check make files that the service must be able to write
 
 
 def test_systemd_itself_finds_nothing_wrong(tmp_path: Path) -> None:

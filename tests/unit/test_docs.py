@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +39,32 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
 def test_every_command_is_documented(command: str) -> None:
     """Each command stands in a document as it is called."""
     assert f"dicom-node {command}" in ALL_TEXT
+
+
+def calls(text: str) -> list[str]:
+    """Return the lines of a document's blocks that call the node, without comments and brackets around what may be left out."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [
+        re.sub(r"^sudo -u \S+ |[\[\]]", "", line.partition(" #")[0].strip()) for block in blocks for line in block.splitlines()
+    ]
+    return [line for line in lines if re.match(r"(\S*/)?dicom-node [a-z]", line)]
+
+
+@pytest.mark.parametrize(
+    "document", [path for path in DOCUMENTS if calls(path.read_text(encoding="utf-8"))], ids=lambda path: path.name
+)
+def test_every_call_in_a_block_is_one_that_the_command_line_takes(document: Path) -> None:
+    """Whoever copies a line gets no usage message."""
+    wrong = []
+    for line in calls(document.read_text(encoding="utf-8")):
+        _, command, *words = shlex.split(line[line.index("dicom-node ") :])
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        try:
+            import_module(f"dicom_node.commands.{command.replace('-', '_')}").add_arguments(parser)
+            parser.parse_args(words)
+        except (SystemExit, argparse.ArgumentError, ImportError) as error:
+            wrong.append(f"{line}: {error}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("family", ["pipeline", "output", "destination"])

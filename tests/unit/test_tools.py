@@ -36,7 +36,7 @@ def test_dciodvfy_is_dicom3tools(tmp_path: Path) -> None:
 def test_serving_loads_no_training_library() -> None:
     """Neither the command line nor a pipeline imports torch, MONAI or scikit-learn."""
     code = (
-        "import sys, dicom_node.cli, dicom_node.journey, dicom_node.node, dicom_node.commands.analyze, pipelines.cxr_tb;"
+        "import sys, dicom_node.cli, dicom_node.node.work, dicom_node.node.web, dicom_node.commands.analyze, pipelines.cxr_tb;"
         "print([m for m in ('torch', 'monai', 'sklearn', 'onnx', 'torchvision') if m in sys.modules])"
     )
     assert banner(sys.executable, "-c", code).strip() == "[]"
@@ -45,9 +45,7 @@ def test_serving_loads_no_training_library() -> None:
 def test_reception_loads_no_model_runtime() -> None:
     """The receiving role imports neither onnxruntime nor a pipeline nor the engine."""
     code = (
-        "import sys, dicom_node.node, dicom_node.reception.scp, dicom_node.studies.step, dicom_node.stages.arrivals;"
-        "import dicom_node.stages.answers.ae_titles, dicom_node.stages.commitment;"
-        "import dicom_node.stages.messages, dicom_node.stages.stow;"
+        "import sys, dicom_node.node.receive;"
         "print([m for m in ('onnxruntime', 'pipelines', 'dbos', 'highdicom', 'cv2') if m in sys.modules])"
     )
     assert banner(sys.executable, "-c", code).strip() == "[]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dicom_node.commands.checks.line import Line, Mark
+from dicom_node.commands.checks.reach import with_reason
 from dicom_node.config.model import NodeSettings
 from dicom_node.core.delivery import Proof
 from dicom_node.core.errors import NodeError
@@ -46,7 +47,7 @@ def check_destinations(settings: NodeSettings) -> Iterator[Line]:
         except NodeError as error:
             problems = [str(error)]
         for problem in problems:
-            yield Line(Mark.FAIL, f"destination {name}", problem)
+            yield Line(Mark.FAIL, f"destination {name}", with_reason(problem, destination))
         yield from _reports(name, destination, {peer.ae_title for peer in settings.reception.peers})
         if not problems and sop_classes and module.check(destination, (KEY_OBJECT_SELECTION,)):
             wanted = isinstance(destination, ArchivingSettings) and destination.hide_rejected

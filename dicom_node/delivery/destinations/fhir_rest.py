@@ -18,11 +18,13 @@ from dicom_node.delivery.fhir_update import (
     Json,
     SeveralHaveOurIdentifier,
     answered,
+    changed_beside,
     dropped_results,
     fitted,
     not_written,
     risks_on,
     searches,
+    still_standing,
     withdrawn,
 )
 from dicom_node.delivery.settings import DestinationSettings
@@ -32,6 +34,12 @@ from dicom_node.network.https_settings import HttpAccess, plain_url
 MEDIA_TYPES = (FHIR,)
 #: Stands in the detail of a delivery that met a version which we did not write: that version is then read as feedback.
 CHANGED = "was changed by somebody else"
+#: What a person does then. Theirs is never overwritten, so one of the two has to go.
+_CURE = (
+    "To let it stand: dicom-node deliveries leave KEY. To have this node's there: delete it on the server or restore the version "
+    "that this node wrote, then dicom-node deliveries retry KEY."
+)
+_CURE_BY_HAND = "Take it back there by hand if it does not hold, then: dicom-node deliveries leave KEY."
 
 _TEMPORARY = frozenset(
     {408, 409, 412, 423, 425, 429}
@@ -62,31 +70,40 @@ def send(artifact: Artifact, settings: Settings) -> Receipt:
         except ChangedBySomebodyElse as error:
             if artifact.kind == ASSESSMENT_REPORT:  # most often the answer itself, given there: it says more than our version of it
                 return Receipt(Outcome.WARNING, f"The server's {error} was changed since: it is left as it is.")
-            raise HttpFailure(
-                f"The server's {error} {CHANGED}: it is read as feedback, not overwritten.",
-                status=409,
-                temporary=False,
-            ) from error
+            cure = _CURE_BY_HAND if artifact.kind == REPORT else _CURE
+            text = f"The server's {error} {CHANGED}: nothing was written. {cure}"
+            raise HttpFailure(text, status=409, temporary=False) from error
         except SeveralHaveOurIdentifier as error:
-            raise HttpFailure(
-                f"Several resources {error} on the server have our identifier: nothing was written.", status=412, temporary=False
-            ) from error
+            text = f"Several resources {error} on the server have our identifier: nothing was written. "
+            cure = "Delete all but one there, then dicom-node deliveries retry KEY."
+            raise HttpFailure(text + cure, status=412, temporary=False) from error
+        standing = still_standing([*(changed_beside(bundle, held).values() if artifact.kind == REPORT else ()), *dropped])
         if transaction is None:
             why = "has nothing of it to take back" if artifact.kind == REPORT else "had this version already"
             if artifact.kind == ASSESSMENT_REPORT:
                 why = "had this version already, or has nothing of the result any more"
-            return Receipt(Outcome.DELIVERED, f"The server {why}.")
+            return _received(artifact.kind, standing, f"The server {why}.")
         answer = _asked(client, "POST", "", transaction)
     problems = not_written(transaction, answer)
     if problems:
         raise PeerError("The server did not write everything: " + "; ".join(problems[:3]) + ".")
-    return Receipt(Outcome.DELIVERED)
+    return _received(artifact.kind, standing)
+
+
+def _received(kind: str, standing: Sequence[str], said: str = "") -> Receipt:
+    """Return what came of it: what somebody else has changed stands beside it, and a person must know."""
+    if not standing:
+        return Receipt(Outcome.DELIVERED, said)
+    what = f"The server's {' and '.join(standing)} {CHANGED}"
+    if kind == REPORT:
+        return Receipt(Outcome.REJECT, f"{what} and still stands; the rest is taken back. {_CURE_BY_HAND}")
+    return Receipt(Outcome.WARNING, f"{what} and is left as it is; the newest result does not hold it any more.")
 
 
 def _transaction(kind: str, bundle: Json, held: Mapping[int, list[Json]], dropped: Sequence[Json]) -> Json | None:
     if kind == ASSESSMENT_REPORT:
         return answered(bundle, held)
-    return (withdrawn if kind == REPORT else fitted)(bundle, held, dropped)
+    return withdrawn(bundle, held, dropped, changed_beside(bundle, held)) if kind == REPORT else fitted(bundle, held, dropped)
 
 
 def check(settings: Settings, sop_class_uids: tuple[str, ...]) -> list[str]:

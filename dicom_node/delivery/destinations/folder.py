@@ -18,7 +18,10 @@ MEDIA_TYPES = (DICOM, FHIR, HL7)
 class Settings(DestinationSettings):
     """A folder on this machine or a mounted share."""
 
-    path: Path = Field(description="Folder that exists; each run gets a folder of its own in it.")
+    path: Path = Field(
+        description="Folder that exists; each run gets a folder of its own in it. Mount a share so that it fails when its server "
+        "is gone (NFS: soft): with a hard mount an attempt waits for as long as that."
+    )
 
 
 def send(artifact: Artifact, settings: Settings) -> Receipt:

@@ -23,7 +23,7 @@ from dicom_node.feedback.step import Desk, record
 from dicom_node.feedback.tasks import AMEND, open_task
 from dicom_node.feedback.words import PROBLEMS
 from dicom_node.store.connect import reading
-from dicom_node.store.story import read_story, tell
+from dicom_node.store.story import tell, tell_once
 
 REPEATED = "The same answer came before; it adds nothing."
 NO_ANSWER_TITLE = "The AE title that it came to stands for no answer any more."
@@ -88,7 +88,8 @@ def _sent(together: Iterable[Answer], resumed: dict[str, float]) -> Iterable[Sen
 def _suspend(database: sa.Engine, calling_ae: str, why: str, now_utc: float) -> None:
     with database.begin() as connection:
         for study_key in suspension.suspend(connection, calling_ae, why, now_utc):
-            _tell_once(connection, study_key, "answers.suspended", f"{why} It looks mechanical: no answer of {calling_ae} counts.")
+            text = f"{why} It looks mechanical: no answer of {calling_ae} counts."
+            tell_once(connection, study_key, "feedback", "answers.suspended", text)
 
 
 def _judge(connection: sa.Connection, answer: Answer, desk: Desk) -> bool:
@@ -103,7 +104,8 @@ def _judge(connection: sa.Connection, answer: Answer, desk: Desk) -> bool:
     objects.settle(connection, ids, state, text, run_key)
     if state in ("unclear", "quarantined"):
         for study_key in sorted({one.study_key for one in answer.waiting}):
-            _tell_once(connection, study_key, "answer.unclear", f"Sent to {answer.called_ae}, but it does not count. {text}")
+            told = f"Sent to {answer.called_ae}, but it does not count. {text}"
+            tell_once(connection, study_key, "feedback", "answer.unclear", told)
     return True
 
 
@@ -145,11 +147,6 @@ def _claim(first: Arrival, targets: Targets, verdict: Verdict) -> Claim:
         statements=(Statement(verdict),),
         digest=first.digest,
     )
-
-
-def _tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
-    if all(line.text != text for line in read_story(connection, study_key)):
-        tell(connection, study_key, "feedback", event, text)
 
 
 def forget_files(database: sa.Engine, before_utc: float, remove: Callable[[str], bool]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from dicom_node.core.result_message import ReportText, ResultMessage
-from dicom_node.orders.laboratory import NewValues
+from dicom_node.orders.laboratory import Changed
 from dicom_node.orders.reading import Hl7Message, Segment
 from dicom_node.orders.settings import OrdersSettings
 
@@ -30,7 +30,7 @@ class Taken:
     text: str
     merges: tuple[Merge, ...] = ()
     told: tuple[ResultMessage | ReportText, ...] = ()  # what others say of this node's results, and reports on their studies
-    values: NewValues | None = None  # laboratory values that were not known before
+    values: tuple[Changed, ...] = ()  # what it changed of the laboratory values that are known
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from dicom_node.core.result_message import ReportText, ResultMessage
 from dicom_node.orders import repository
-from dicom_node.orders.laboratory import FINAL, WITHDRAWN, NewValues, Value, keep_values
+from dicom_node.orders.laboratory import Changed, Value, keep_values
 from dicom_node.orders.messages import own_result
 from dicom_node.orders.messages.contract import Context, Handler, Taken, accession_number, first, ignored, order_groups
 from dicom_node.orders.people import identifiers
 from dicom_node.orders.reading import Hl7Message, Segment, moment
+from dicom_node.orders.standing_values import FINAL, WITHDRAWN
 
 #: OBR-24 (HL7 table 0074): radiology in its kinds.
 _RADIOLOGY = frozenset(("RAD", "RX", "XRC", "CT", "CTH", "NMR", "NMS", "RUS", "OUS", "VUS", "CUS", "IMG", "DX", "CR", "MR", "MG"))
@@ -30,7 +31,7 @@ def result(connection: sa.Connection, message: Hl7Message, context: Context) -> 
     if message.header.value(3) == context.own_application or repository.is_our_message(connection, message.control_id):
         return ignored("The message is this node's own.")
     values = reports = 0
-    new: NewValues | None = None
+    changed: list[Changed] = []
     told: list[ResultMessage | ReportText] = []
     for number, group in enumerate(order_groups(message), start=1):
         own = own_result.about_us(connection, group)
@@ -41,9 +42,9 @@ def result(connection: sa.Connection, message: Hl7Message, context: Context) -> 
         section = _field(group, 24).upper()
         labs = [] if section in _RADIOLOGY else list(_values(group, context))
         if labs:
-            kept = _keep_values(connection, message, labs, context)
-            values += len(labs) if kept else 0
-            new = kept if kept is None or new is None else NewValues(new.patient, new.codes | kept.codes)
+            kept = _keep_values(connection, message, group, labs, context)
+            values += len(labs) if kept is not None else 0
+            changed += kept or ()
         elif section in _RADIOLOGY or not section:
             reports += _keep_report(connection, message, group, context)
             report = own_result.report_text(message, group, number, context)
@@ -51,7 +52,7 @@ def result(connection: sa.Connection, message: Hl7Message, context: Context) -> 
     if not values and not reports:
         return Taken("ignored", "" if told else "No final laboratory value and no report on an accession number.", told=tuple(told))
     text = f"{values} laboratory value(s), {reports} report(s)."
-    return Taken("applied", text, told=tuple(told), values=new if new and new.codes else None)
+    return Taken("applied", text, told=tuple(told), values=tuple(changed))
 
 
 def _field(group: list[Segment], number: int) -> str:
@@ -65,8 +66,8 @@ def _keep_report(connection: sa.Connection, message: Hl7Message, group: list[Seg
     status = _field(group, 25).upper()[:2]
     if not accession or not status:
         return 0
-    stated = (_field(group, 22), message.header.value(7))
-    at = next((time for text in stated if (time := moment(text, context.timezone)) is not None), context.now_utc)
+    stated = _stated(message, group, context)
+    at = context.now_utc if stated is None else stated
     known = repository.order_row(connection, accession)
     if known is not None and known.report_utc is not None and known.report_utc > at:
         return 0
@@ -75,6 +76,12 @@ def _keep_report(connection: sa.Connection, message: Hl7Message, group: list[Seg
     whose = {"patient": numbers[0].key} if numbers and not (known and known.patient) else {}
     repository.keep_order(connection, accession, context.now_utc, report_status=status, report_utc=at, **whose)
     return 1
+
+
+def _stated(message: Hl7Message, group: list[Segment], context: Context) -> float | None:
+    """Return when it was said: OBR-22 (report or status change), else MSH-7; ``None``: neither is a time."""
+    stated = (_field(group, 22), message.header.value(7))
+    return next((time for text in stated if (time := moment(text, context.timezone)) is not None), None)
 
 
 def _values(group: list[Segment], context: Context) -> Iterator[Value]:
@@ -98,11 +105,16 @@ def _value(obx: Segment) -> str:
     return "^".join(parts[:3]).rstrip("^") if kind in ("CE", "CWE", "CNE") else parts[0]
 
 
-def _keep_values(connection: sa.Connection, message: Hl7Message, labs: list[Value], context: Context) -> NewValues | None:
+def _keep_values(
+    connection: sa.Connection, message: Hl7Message, group: list[Segment], labs: list[Value], context: Context
+) -> tuple[Changed, ...] | None:
     """Keep them for the patient of PID-3; ``None`` when nobody is named."""
     pid = message.first("PID")
     numbers = identifiers(pid, 3, context.settings.patient_id_authority) if pid else ()
-    return keep_values(connection, numbers[0].key, labs, now_utc=context.now_utc) if numbers else None
+    if not numbers:
+        return None
+    stated = _stated(message, group, context)
+    return keep_values(connection, numbers[0].key, labs, now_utc=context.now_utc, stated_utc=stated)
 
 
 HANDLERS: Mapping[str, Handler] = {"ORU^R01": result}

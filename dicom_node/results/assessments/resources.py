@@ -10,14 +10,12 @@ import base64
 import hashlib
 import html
 import json
-import warnings
-from typing import Any
 
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.feedback import ASSESSMENT_REPORT
 from dicom_node.core.identifiers import derived_uid
 from dicom_node.results.assessments.answered import LABELS, NOT_THE_REPORT, REASONS, REVIEWED, Answer, Answered
-from dicom_node.results.fhir_elements import Json, concept, full_url, moment
+from dicom_node.results.fhir_elements import Json, check_bundle, concept, full_url, moment
 from dicom_node.results.report_text import NOT_REVIEWED
 
 #: Our own extension: what was answered to a finding, or to the whole result.
@@ -42,7 +40,7 @@ def build(answered: Answered, sent: Artifact) -> Artifact:
         elif entry["fullUrl"] in of_finding:
             _observation(resource, of_finding[entry["fullUrl"]], answered)
     made = {**bundle, "entry": entries}
-    _check(made)
+    check_bundle(made)
     variant = sent.role.partition(":")[2]
     role = f"{ASSESSMENT_REPORT}:{answered.number}" + (f":{variant}" if variant else "")
     data = json.dumps(made, ensure_ascii=False, indent=1).encode()
@@ -93,11 +91,3 @@ def _extension(answer: Answer) -> Json:
         parts.append({"url": "at", "valueDateTime": moment(answer.at)})
     parts.append({"url": "number", "valuePositiveInt": answer.number})
     return {"url": ANSWER_EXTENSION, "extension": parts}
-
-
-def _check(bundle: dict[str, Any]) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the models' own deprecations
-        from fhir.resources.R4B.bundle import Bundle  # late: it takes half a second to load
-
-        Bundle.model_validate(bundle)

@@ -10,12 +10,11 @@ is for sites that want that word. Observations are ``preliminary``. A new run is
 from __future__ import annotations
 
 import json
-import warnings
 
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.findings import Findings
 from dicom_node.results.context import ResultContext
-from dicom_node.results.fhir_elements import Json, create_once, create_or_update, full_url, put
+from dicom_node.results.fhir_elements import Json, check_bundle, create_once, create_or_update, full_url, put
 from dicom_node.results.fhir_people import bundle_device, device_url, imaging_study, node_device, patient, patient_identifier
 from dicom_node.results.fhir_report import class_observation, diagnostic_report, provenance, whole_observation
 from dicom_node.results.fhir_risk import is_likelihood_of_disease, risk_assessment
@@ -42,7 +41,7 @@ def build(context: ResultContext, variant: str) -> Artifact:
         in none of the elements used.
     """
     bundle = transaction(context, "preliminary" if variant == "preliminary" else "partial")
-    _check(bundle)
+    check_bundle(bundle)
     accessions = requested_accessions(source_facts(context))
     return Artifact(
         run_key=context.run.run_key,
@@ -100,11 +99,3 @@ def transaction(context: ResultContext, status: str) -> Json:
         entries.append(create_or_update(reports[-1], diagnostic_report(context, accession, status, [whole, *members], links)))
     entries.append(put(full_url(key, "provenance"), provenance(context, [*reports, whole, *members, *risks], links)))
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-
-
-def _check(bundle: Json) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the models' own deprecations
-        from fhir.resources.R4B.bundle import Bundle  # late: half a second that only a FHIR destination should cost
-
-        Bundle.model_validate(bundle)

@@ -18,7 +18,7 @@ from dicom_node.engine.port import DELIVERIES
 from dicom_node.engine.retry import next_delay_seconds
 from dicom_node.inference import repository as runs
 from dicom_node.inference.findings_store import load_outcome
-from dicom_node.stages.answers.case import ROOM, AnsweredCase, is_still, load_case, tell_once
+from dicom_node.stages.answers.case import ROOM, AnsweredCase, is_still, load_case
 from dicom_node.stages.answers.hide_rejected import hide_rejected
 from dicom_node.stages.answers.meaning import Waiting, said, what_waits
 from dicom_node.stages.answers.tell_answer import tell_answer
@@ -26,7 +26,7 @@ from dicom_node.stages.reports import report_is_final
 from dicom_node.stages.rooms import Rooms
 from dicom_node.stages.run import evidence_of_result
 from dicom_node.store.connect import reading
-from dicom_node.store.story import tell
+from dicom_node.store.story import tell, tell_once
 from dicom_node.store.tables import verdict
 
 #: How often it is looked; one question about the rows that came since.
@@ -110,11 +110,11 @@ def _release(rooms: Rooms, case: AnsweredCase) -> bool:
         if not is_withheld(connection, request.run_key):
             return True
         if meaning is Waiting.REJECTED:
-            tell_once(connection, request.study_key, "result.kept", f"{case.name} is not sent: a radiologist rejected it.")
+            tell_once(connection, request.study_key, ROOM, "result.kept", f"{case.name} is not sent: a radiologist rejected it.")
             return True
         if meaning is Waiting.WEAK:
             text = f"{case.name} waits on: only an answer of an authenticated radiologist releases it."
-            tell_once(connection, request.study_key, "result.kept", text)
+            tell_once(connection, request.study_key, ROOM, "result.kept", text)
             return True
         done = release_withheld(
             connection,
@@ -128,7 +128,7 @@ def _release(rooms: Rooms, case: AnsweredCase) -> bool:
             text = f"{case.name} is released to {', '.join(sorted(done.sent))}: a radiologist has answered it."
             tell(connection, request.study_key, ROOM, "result.released", text)
         for name, why in sorted(done.kept.items()):
-            tell_once(connection, request.study_key, "result.kept", f"{case.name} is answered, and not sent to {name}: {why}")
+            tell_once(connection, request.study_key, ROOM, "result.kept", f"{case.name} is answered, and not sent to {name}: {why}")
     if done.sent:
         rooms.port.ring(DELIVERIES)
         log.event("result.released", run=request.run_key, study=request.study_key, count=len(done.sent))
@@ -140,4 +140,4 @@ def _tell_put_off(rooms: Rooms, run_key: str, error: Exception) -> None:
         request = runs.load_run(connection, run_key).request
         name = f"{request.pipeline}: result {request.revision}"
         text = f"{name}: its answer cannot be told for now ({type(error).__name__}); it is tried again."
-        tell_once(connection, request.study_key, "answer.put_off", text)
+        tell_once(connection, request.study_key, ROOM, "answer.put_off", text)

@@ -17,7 +17,7 @@ from dicom_node.feedback.standing import Standing, standing
 from dicom_node.inference import repository as runs
 from dicom_node.results import repository as artifacts
 from dicom_node.stages.rooms import Rooms
-from dicom_node.store.story import read_story, tell
+from dicom_node.store.story import tell
 from dicom_node.store.tables import artifact, run, verdict
 
 ROOM = "feedback"
@@ -84,12 +84,6 @@ def readable(
         except OSError as error:
             lost.append(f"{role.partition(':')[0].replace('_', ' ')}: {type(error).__name__}")
     return tuple(sent), tuple(lost)
-
-
-def tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
-    """Add a line to the story that is not there yet."""
-    if all(line.text != text for line in read_story(connection, study_key)):
-        tell(connection, study_key, ROOM, event, text)
 
 
 def tell_unanswered(connection: sa.Connection, study_key: str, predecessor: str, revision: int) -> None:

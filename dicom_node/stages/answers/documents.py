@@ -32,7 +32,7 @@ from dicom_node.home import Home
 from dicom_node.imaging.element_values import first_text
 from dicom_node.stages.answers.whose_answer import names_another_patient
 from dicom_node.store.connect import reading
-from dicom_node.store.story import read_story, tell
+from dicom_node.store.story import tell_once
 from dicom_node.studies.arrivals import InstanceState
 from dicom_node.studies.files import object_path
 from dicom_node.studies.repository import insert_instance
@@ -176,7 +176,7 @@ class AnswerDocuments:
         with self._database.begin() as connection:
             recorded = feedback.record(connection, claim, desk=self._desk)
             if recorded.state == "quarantined":  # of everything else the log has told
-                _tell_once(connection, row.study_key, "answer.quarantined", recorded.text)
+                tell_once(connection, row.study_key, _ROOM, "answer.quarantined", recorded.text)
             return document_rows.settle(connection, row.object_id, recorded.state, recorded.text, recorded.run_key)
 
     def _settle(self, row: Any, outcome: Outcome) -> bool:
@@ -184,15 +184,10 @@ class AnswerDocuments:
             if not document_rows.settle(connection, row.object_id, outcome.state, outcome.text, outcome.run_key):
                 return False
             if outcome.state != "nothing":
-                _tell_once(connection, row.study_key, f"answer.{outcome.state}", outcome.text)
+                tell_once(connection, row.study_key, _ROOM, f"answer.{outcome.state}", outcome.text)
         if outcome.state != "nothing":
             log.event(f"answer.{outcome.state}", study=row.study_key, run=outcome.run_key)
         return True
-
-
-def _tell_once(connection: sa.Connection, study_key: str, event: str, text: str) -> None:
-    if all(line.text != text for line in read_story(connection, study_key)):
-        tell(connection, study_key, _ROOM, event, text)
 
 
 __all__ = ["DOCUMENTS", "SWEEP_SECONDS", "AnswerDocuments", "note"]

@@ -12,11 +12,11 @@ from dicom_node.engine.port import DELIVERIES
 from dicom_node.results import repository as artifacts
 from dicom_node.results.assessments import hide_note
 from dicom_node.results.assessments.answered import Answered
-from dicom_node.stages.answers.case import ROOM, AnsweredCase, is_still, readable, tell_once
+from dicom_node.stages.answers.case import ROOM, AnsweredCase, is_still, readable
 from dicom_node.stages.answers.meaning import is_to_be_hidden, is_upheld
 from dicom_node.stages.rooms import Rooms
 from dicom_node.store.connect import reading
-from dicom_node.store.story import tell
+from dicom_node.store.story import tell, tell_once
 
 
 def hide_rejected(rooms: Rooms, case: AnsweredCase) -> bool:
@@ -26,7 +26,7 @@ def hide_rejected(rooms: Rooms, case: AnsweredCase) -> bool:
     if asked and is_upheld(case.standing):
         with rooms.database.begin() as connection:
             text = f"{case.name} was to be hidden by {', '.join(sorted(asked))}: from here nobody can ask to show it again."
-            tell_once(connection, request.study_key, "result.stays_hidden", text)
+            tell_once(connection, request.study_key, ROOM, "result.stays_hidden", text)
     if not is_to_be_hidden(case.standing):
         return True
     archives = {name: one for name, one in rooms.settings.destinations.items() if isinstance(one, ArchivingSettings)}

@@ -38,9 +38,10 @@ def is_to_be_hidden(standing: Mapping[str, Standing]) -> bool:
 
 
 def is_upheld(standing: Mapping[str, Standing]) -> bool:
-    """Say whether a radiologist accepted or amended the whole result."""
+    """Say whether a radiologist accepted or amended the result, wholly or, where nobody answered the whole, in part."""
     whole = standing.get("")
-    return _strong(whole) and whole is not None and whole.verdict is not Verdict.REJECTED
+    about = [whole] if whole is not None and _strong(whole) else list(standing.values())
+    return any(_strong(one) and one.verdict is not Verdict.REJECTED for one in about)
 
 
 def said(standing: Mapping[str, Standing]) -> Said:

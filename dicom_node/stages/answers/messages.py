@@ -25,7 +25,7 @@ from dicom_node.orders.messages import own_result
 from dicom_node.orders.reading import read_message
 from dicom_node.results import repository as artifacts
 from dicom_node.stages.answers.whose_answer import names_another_patient
-from dicom_node.store.story import read_story, tell
+from dicom_node.store.story import tell_once
 
 Told = tuple[ResultMessage | ReportText, ...]
 
@@ -48,8 +48,7 @@ def tell_unclear(connection: sa.Connection, outcome: Recorded) -> None:
     """Say in the study's story, once, that an answer came which does not count."""
     if outcome.state not in ("unclear", "quarantined") or not outcome.study_key:
         return
-    if all(line.text != outcome.text for line in read_story(connection, outcome.study_key)):
-        tell(connection, outcome.study_key, "feedback", f"answer.{outcome.state}", outcome.text)
+    tell_once(connection, outcome.study_key, "feedback", f"answer.{outcome.state}", outcome.text)
 
 
 def _take(connection: sa.Connection, message: ResultMessage | ReportText, sha256: str, desk: Desk) -> Recorded | None:

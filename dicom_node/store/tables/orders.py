@@ -46,20 +46,24 @@ order = sa.Table(
     sa.Column("changed_utc", sa.Float, nullable=False),
 )
 
-# Laboratory results (OBX of ORU^R01, FHIR Observations), final ones only.
+# What laboratories said (OBX of ORU^R01, FHIR Observations): final values, corrections, and what was taken back, without its value.
+# Rows are not changed, apart from ``replaced_by``; which of them hold is judged by ``orders.standing_values``.
 lab_result = sa.Table(
     "lab_result",
     metadata,
     sa.Column("lab_result_id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("patient", sa.String, nullable=False),
-    sa.Column("code", sa.String, nullable=False),  # code^scheme
+    sa.Column("patient", sa.String, nullable=False),  # key; empty: of a FHIR resource that is nobody's any more
+    sa.Column("code", sa.String, nullable=False),  # code^scheme; empty: this version of the resource says nothing
     sa.Column("value", sa.String, nullable=False),
     sa.Column("unit", sa.String, nullable=False, default=""),
-    sa.Column("status", sa.String, nullable=False),  # F | C
+    sa.Column("status", sa.String, nullable=False),  # F | C | D, W: taken back
     sa.Column("observed_utc", sa.Float),
     sa.Column("received_utc", sa.Float, nullable=False),
     sa.Column("source", sa.String, nullable=False, default="hl7", server_default="hl7"),  # hl7 | fhir
     sa.Column("resource", sa.String, nullable=False, default="", server_default=""),  # of FHIR: server|Observation/id
+    sa.Column("stated_utc", sa.Float),  # when it was said: OBR-22, MSH-7; issued
+    sa.Column("version_utc", sa.Float),  # of FHIR: meta.lastUpdated
+    sa.Column("replaced_by", sa.Integer),  # of FHIR: the first row of the version that came after this one
     sa.Index("lab_result_patient", "patient"),
     sa.Index("lab_result_resource", "resource"),
 )

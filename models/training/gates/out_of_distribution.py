@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
-import models.bundle
-from models.bundle import Bundle, find_bundle, load_bundle
+from models.bundle import Bundle, load_bundle
 from models.card import rewrite
+from models.training.cxr.start import shipped_lungs
 from models.training.data import adult, read_index
 from models.training.embeddings import embed
 from models.training.package import save_reference
@@ -76,14 +76,13 @@ def refit(folder: Path, data: Path, lungs: Path, cache: Path) -> Bundle:
 
 def main() -> None:
     """Read the command line and do it."""
-    shipped = Path(models.bundle.__file__).parent / "bundles"
     parser = argparse.ArgumentParser(prog="python -m models.training.gates.out_of_distribution", description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True, help="classifier bundle; its reference.npz is written anew")
     parser.add_argument("--data", type=Path, required=True, help="research set that the bundle learned from")
     parser.add_argument("--lungs", type=Path, help="lung bundle (default: the shipped one)")
     options = parser.parse_args()
     with TemporaryDirectory() as cache:
-        made = refit(options.bundle, options.data, options.lungs or find_bundle("lungs_cxr", None, (shipped,)), Path(cache))
+        made = refit(options.bundle, options.data, options.lungs or shipped_lungs(), Path(cache))
     print(f"{made.label}  sha256: {made.sha256}")
 
 

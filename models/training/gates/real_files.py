@@ -18,7 +18,6 @@ from typing import Any
 
 import cv2
 
-import models.bundle
 from dicom_node.core.errors import NodeError
 from dicom_node.core.findings import Findings
 from dicom_node.core.identifiers import study_key
@@ -27,10 +26,11 @@ from dicom_node.imaging.grayscale import grayscale
 from dicom_node.imaging.header import read_instance
 from dicom_node.imaging.overlay import draw_on
 from dicom_node.imaging.pixels import read_dataset
-from models.bundle import find_bundle, load_bundle
+from models.bundle import SHIPPED, find_bundle, load_bundle
 from models.phantoms.dicom import as_radiograph, to_bytes
 from models.session import Session
 from models.training.amend import add_figures
+from models.training.cxr.start import shipped_lungs
 from models.training.data import read_index
 from models.training.evaluate_bundle.overlays import caption
 from models.training.gates.fit import TEST_SEEDS
@@ -44,7 +44,6 @@ from pipelines.blocks.lungs import LungLimits, find_lungs
 from pipelines.blocks.prepare_cxr import prepare
 from pipelines.blocks.quality import Outcome, body_part_gate, view_of
 
-SHIPPED = Path(models.bundle.__file__).parent / "bundles"
 OUT_OF_DISTRIBUTION = "unlike the training images"
 #: Gates that would refuse before the pixels are looked at: a small matrix, an age that a bare header cannot give.
 OPENED: dict[str, Any] = {"least_matrix": 32, "low_matrix": 32, "accept_age_unknown": True, "device": "cpu"}
@@ -182,7 +181,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the figures into the bundles and write their cards anew")
     options = parser.parse_args()
     classifier = options.bundle or find_bundle("cxr_tb", None, (SHIPPED,))
-    lungs = options.lungs or find_bundle("lungs_cxr", None, (SHIPPED,))
+    lungs = options.lungs or shipped_lungs()
     options.out.mkdir(parents=True, exist_ok=True)
     files = [
         line for folder in options.dicom for line in read_folder(folder, {"cxr_tb": classifier, "lungs_cxr": lungs}, options.out)

@@ -180,9 +180,6 @@ class Agree(Weighting):
         return self._sum(losses, 0.25 + max(0.0, _cosine(ce, ha)), max(0.0, _cosine(ce, dal)))
 
 
-SCHEDULES = {"static": Static, "anneal": Anneal, "uncertainty": Uncertainty, "agree": Agree}
-
-
 def _gradient(loss: Tensor, shared: Sequence[Tensor]) -> Tensor:
     if not loss.requires_grad:
         return torch.cat([torch.zeros_like(weight).flatten() for weight in shared])

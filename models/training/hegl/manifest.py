@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dicom_node.core import codes
+from models.training.cxr.radiograph_input import radiograph_input
 from models.training.hegl.study import ORDER
 from models.training.hegl.train import LUNG_WEIGHT
 from models.training.hegl.training_set import CLASSES, LEAST
 from models.training.markdown import interval as _interval
 
 CODES = {
-    "abnormal": ["263654008", "SCT", "Abnormal"],
-    "pneumonia": ["233604007", "SCT", "Pneumonia"],
+    "abnormal": list(codes.ABNORMAL),
+    "pneumonia": list(codes.PNEUMONIA),
     "infiltration": ["INFILTRATION", "99PACSAI", "Infiltration"],
     "atelectasis": ["46621007", "SCT", "Atelectasis"],
     "edema": ["19242006", "SCT", "Pulmonary edema"],
     "effusion": ["60046008", "SCT", "Pleural effusion"],
 }
-
-
 SMALL = "Trained for minutes on a CPU, its first half frozen as ImageNet left it; the ViT-B/16 was never trained."
 
 
 def manifest(config: Mapping[str, Any], metrics: Mapping[str, Any], parameters: int, variant: str, *, twin: bool) -> dict[str, Any]:
     """Return ``bundle.yaml`` without its file list."""
     size, count = int(config["size"]), len(CLASSES)
-    low, high = -config["mean"] / config["std"], (1 - config["mean"]) / config["std"]
     return {
         "name": "cxr_hegl",
         "version": "0.1.0",
@@ -37,15 +36,7 @@ def manifest(config: Mapping[str, Any], metrics: Mapping[str, Any], parameters: 
         "synthetic": False,
         "twin": twin,
         "needs": ["lungs_cxr@>=0.1"],
-        "inputs": {
-            "image": {
-                "modality": ["CR", "DX"],
-                "shape": ["n", 1, size, size],
-                "dtype": "float32",
-                "unit": "grey value after preprocessing, brighter = more attenuation",
-                "value_range": [low, high],
-            }
-        },
+        "inputs": radiograph_input(config),
         "preprocessing": dict(config),
         "outputs": outputs(),
         "graph_outputs": {

@@ -153,5 +153,4 @@ def _reference(folder: Path, learned: Volumes) -> dict[str, NDArray[np.float64]]
 
 
 def _share(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    found = share(int(hits.sum()), len(hits))
-    return {"hits": found.hits, "n": found.n, "wilson": list(found.wilson), "clopper_pearson": list(found.clopper_pearson)}
+    return share(int(hits.sum()), len(hits)).told()

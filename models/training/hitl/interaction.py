@@ -30,7 +30,7 @@ def helpful_maps(rounds: Sequence[Round]) -> dict[str, Any]:
     cases = [mean_answer(said.answers) for one in rounds for said in one.after.values()]
     answers = [answer for one in rounds for said in one.after.values() for answer in said.answers]
     return {
-        "cases": _share(sum(mean > 0 for mean in cases), len(cases)),
+        "cases": share(sum(mean > 0 for mean in cases), len(cases)).told(),
         "answers": {"yes": answers.count(1), "no": answers.count(-1), "none": answers.count(0)},
     }
 
@@ -38,7 +38,7 @@ def helpful_maps(rounds: Sequence[Round]) -> dict[str, Any]:
 def reached_consensus(rounds: Sequence[Round]) -> dict[str, Any]:
     """Return how many cases without consensus have one after looking again."""
     after = [is_consensus(said.scores) for one in rounds for said in one.after.values()]
-    return _share(sum(after), len(after))
+    return share(sum(after), len(after)).told()
 
 
 def usefulness(rounds: Sequence[Round], resamples: int = 10_000) -> list[dict[str, Any]]:
@@ -83,8 +83,8 @@ def majority_right(rounds: Sequence[Round], truth: Mapping[str, int]) -> dict[st
     after = np.array([_majority(said.scores) == truth[name] for one in rounds for name, said in one.after.items()])
     flips = mcnemar_exact(after, before)
     return {
-        "before": _share(int(before.sum()), len(names)),
-        "after": _share(int(after.sum()), len(names)),
+        "before": share(int(before.sum()), len(names)).told(),
+        "after": share(int(after.sum()), len(names)).told(),
         "became_right": flips.only_first,
         "became_wrong": flips.only_second,
         "p_value": flips.p_value,
@@ -104,7 +104,7 @@ def moved_to_wrong(outcome: Outcome, shown_by: Outcome, truth: Mapping[str, int]
         for name, said in one.after.items()
         for b, a in zip(one.before[name], said.scores, strict=True)
     ]
-    return _as_dict(automation_bias(*np.array(rows).T))
+    return automation_bias(*np.array(rows).T).told()
 
 
 def _majority(scores: Sequence[float]) -> int:
@@ -120,11 +120,3 @@ def _or_none(metric: Any, columns: Any, who: NDArray[np.intp], resamples: int) -
         return list(interval_by_patient(metric, columns, who, resamples))
     except ValueError:  # all readers alike in the sample, or in most draws: there is no kappa
         return None
-
-
-def _share(hits: int, n: int) -> dict[str, Any]:
-    return _as_dict(share(hits, n))
-
-
-def _as_dict(found: Any) -> dict[str, Any]:
-    return {"hits": found.hits, "n": found.n, "wilson": list(found.wilson), "clopper_pearson": list(found.clopper_pearson)}

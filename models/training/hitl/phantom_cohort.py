@@ -107,9 +107,19 @@ def _drawn(seeds: Sequence[int], preprocessing: Mapping[str, Any], external: boo
 
 
 def draw(seed: int, preprocessing: Mapping[str, Any], external: bool) -> dict[str, Any]:
-    """Return one patient: image float16 (D, H, W), lungs and lesion float16 (d, h, w), clinical (11,), label, density, seed."""
-    about = _patient(seed, external)
-    chest = _scanned(seed, about, external)
+    """Return one patient: ``as_learned`` of a scan, clinical (11,), label, density, seed."""
+    about = patient(seed, external)
+    return {
+        **as_learned(scanned(seed, about, external), preprocessing),
+        "clinical": encoded(about["clinical"]),
+        "label": about["label"],
+        "density": about["density"],
+        "seed": seed,
+    }
+
+
+def as_learned(chest: CtPhantom, preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is learned from one scan: image float16 (D, H, W), lungs and lesion float16 (d, h, w)."""
     found = find_lungs(Volume(chest.hu, chest.spacing_mm, tuple(SliceRef("", n, 0.0) for n in range(len(chest.hu)))))
     lungs = chest.lungs if found.problem else found.sides
     prepared = prepare_volume(chest.hu, chest.spacing_mm, lungs, preprocessing)
@@ -119,30 +129,34 @@ def draw(seed: int, preprocessing: Mapping[str, Any], external: bool) -> dict[st
         "image": prepared.network_input[0, 0].astype(np.float16),
         "lungs": share_of_cells(lungs[box] > 0, cells),
         "lesion": share_of_cells((chest.disease[box] > 0) & (lungs[box] > 0), cells),
-        "clinical": encoded(about["clinical"]),
-        "label": about["label"],
-        "density": about["density"],
-        "seed": seed,
     }
 
 
-def _scanned(seed: int, about: Mapping[str, Any], external: bool) -> CtPhantom:
-    """Return the patient as one of many scanners sees them: slices, pixels and noise are each scan's own."""
+def scanned(seed: int, about: Mapping[str, Any], external: bool, grid: tuple[int, int] | None = None) -> CtPhantom:
+    """Return the patient as one of many scanners sees them: slices, pixels and noise are each scan's own.
+
+    ``grid``: slices, and rows and columns of each, instead of the scan's own; noise is white, so its standard deviation grows as
+    the voxels shrink, and in the same volume there is as much of it.
+    """
     rng = stream(seed, "ntm scanner")
+    slices, size, noise = int(rng.integers(*SLICES)), int(rng.integers(*PIXELS)), float(rng.uniform(*NOISE_HU))
+    if grid is not None:
+        noise *= float(np.sqrt(grid[0] * grid[1] ** 2 / (slices * size**2)))
+        slices, size = grid
     return thorax(
         seed,
-        slices=int(rng.integers(*SLICES)),
-        size=int(rng.integers(*PIXELS)),
+        slices=slices,
+        size=size,
         nodules=(IPN,) if about["nodule"] else (),
         ntm=about["density"],
         cavities=about["cavities"],
         kernel="sharp" if external else "soft",
         scale=0.97 if external else 1.0,
-        noise_hu=float(rng.uniform(*NOISE_HU)),
+        noise_hu=noise,
     )
 
 
-def _patient(seed: int, external: bool) -> dict[str, Any]:
+def patient(seed: int, external: bool) -> dict[str, Any]:
     """Return who this is: label, how plain the disease is, and what the clinic and the laboratory know."""
     rng = stream(seed, "ntm patient")
     ill = bool(rng.random() < 0.5)

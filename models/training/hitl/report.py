@@ -87,11 +87,24 @@ def network_section(found: Row) -> list[str]:
         table(head, body),
         *(["\n".join(too_few)] if too_few else []),
         note,
+        shares_table(found["discrimination"], found["chief"]),
         *([table(("patients", f"AUROC {HITL}, minus", "difference", "DeLong P"), against)] if against else []),
         *([verdict(found["differences"])] if against else [absent(COMPARED, missing)]),
         *([absent(CONTROL, missing)] if CONTROL in missing else []),
         baseline_words(found["discrimination"], found["against_baselines"]),
     ]
+
+
+def shares_table(rows: Sequence[Row], arm: str) -> str:
+    """Return the shares of one arm at 0.5 with both intervals, each under its name."""
+    body = [
+        (row["cohort"], name, f"{row[name]['hits']}/{row[name]['n']}", interval(row[name]["wilson"]),
+         interval(row[name]["clopper_pearson"]))
+        for row in rows
+        if row["arm"] == arm
+        for name in ("accuracy", "sensitivity", "specificity")
+    ]  # fmt: skip
+    return table(("patients", arm, "hits", "Wilson", "Clopper-Pearson"), body)
 
 
 def verdict(differences: Sequence[Row]) -> str:

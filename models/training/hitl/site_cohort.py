@@ -29,7 +29,7 @@ from pipelines.blocks.lungs_ct import find_lungs
 from pipelines.blocks.prepare_ct import PreparedVolume, prepare_volume
 from pipelines.blocks.select_ct import SeriesLimits, select_series
 
-READING = 1  # raised whenever the same files would be read otherwise
+READING = 2  # raised whenever the same files would be read otherwise
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from models.export import export_classifier
 from models.training import thumbnail
 from models.training.package import finish, save_reference, save_weights, software
 from models.training.policy import Infeasible, lowered, raised, threshold, threshold_high
+from models.training.reference import Arrays, of_embeddings
 from models.training.slices.cohort import Cohort
 from models.training.slices.report import THRESHOLD
 from models.training.slices.slice_set import SliceSet, as_input
 from models.training.slices.study import FULL, VARIANTS, Form, Trained, thumbnail_scores
 from models.training.slices.texts import beside_thumbnail, card_tables, manifest, missed
-from models.training.statistics import Share, sensitivity_specificity
+from models.training.statistics import sensitivity_specificity
 from models.zoo.se_das_resnet50 import SeDasResNet50
 
 DRAWN = {"title": "Drawn chests (models/phantoms)", "licence": "that of this project", "cite": "made by this recipe"}
@@ -147,21 +148,10 @@ def _sensitive(positives: NDArray[np.float64], negatives: NDArray[np.float64], w
 
 
 @torch.no_grad()
-def reference(net: SeDasResNet50, learn: SliceSet, normalise: tuple[float, float]) -> dict[str, NDArray[np.float32]]:
-    """Return where the training slices' embeddings lie (Mahalanobis, shrunk covariance) and the distance beyond which none of
-    200 lies.
-    """
+def reference(net: SeDasResNet50, learn: SliceSet, normalise: tuple[float, float]) -> Arrays:
+    """Return where the training slices' embeddings lie."""
     parts = [net.features(as_input(learn.images[n : n + 32], normalise)).mean((2, 3)) for n in range(0, len(learn.labels), 32)]
-    embeddings = torch.cat(parts).double().numpy()
-    centre = embeddings.mean(0)
-    spread = np.cov(embeddings.T) + 1e-6 * np.eye(embeddings.shape[1])
-    precision = np.linalg.inv(0.9 * spread + 0.1 * np.diag(np.diag(spread)))
-    distances = np.sqrt(np.einsum("nk,kl,nl->n", embeddings - centre, precision, embeddings - centre))
-    return {
-        "embedding_mean": centre.astype(np.float32),
-        "embedding_precision": precision.astype(np.float32),
-        "distance_limit": np.float32(np.quantile(distances, 0.995)),
-    }
+    return of_embeddings(torch.cat(parts).double().numpy())
 
 
 def on_test(
@@ -174,9 +164,5 @@ def on_test(
     for name, point in policies.items():
         if point["feasible"]:
             at = sensitivity_specificity(labels, p, point["tau"])
-            found[name] = {kind: {source: _share(getattr(at, kind))} for kind in ("sensitivity", "specificity")}
+            found[name] = {kind: {source: getattr(at, kind).told()} for kind in ("sensitivity", "specificity")}
     return found
-
-
-def _share(found: Share) -> dict[str, Any]:
-    return {"hits": found.hits, "n": found.n, "wilson": list(found.wilson), "clopper_pearson": list(found.clopper_pearson)}

@@ -29,7 +29,8 @@ def ablation_text(rows: Sequence[Row], full: str) -> str:
     ]
     note = (
         "AUC, F1: patient bootstrap, 95 %. Shares: Wilson, 95 %. With a few dozen patients a kind DeLong's test has almost no "
-        "power between AUCs like 0.98 and 0.99: no P value here decides anything."
+        "power between AUCs like 0.98 and 0.99; and a row is one training, whose own chance no interval here holds (the same row "
+        "trained again by another order of additions may move by more): no P value here decides anything."
     )
     return table(head, body) + "\n\n" + note
 

@@ -56,9 +56,9 @@ def measures(labels: NDArray[Any], probabilities: Floats, threshold: float, resa
         "positives": int(np.sum(labels)),
         "auc": list(auc_by_patient(labels, probabilities, who, resamples)),
         "threshold": threshold,
-        "accuracy": _share(share(right, len(labels))),
-        "sensitivity": _share(at.sensitivity),
-        "specificity": _share(at.specificity),
+        "accuracy": share(right, len(labels)).told(),
+        "sensitivity": at.sensitivity.told(),
+        "specificity": at.specificity.told(),
         "f1": f1,
         "counts": dict(zip(("true_positive", "false_positive", "false_negative", "true_negative"), called, strict=True)),
     }
@@ -148,10 +148,6 @@ def by_site(patients: Patients, probabilities: Mapping[str, Floats], threshold: 
         mine = patients.kinds["site"] == site
         rows.append({"site": site, **measures(patients.labels[mine], p, threshold)})
     return rows
-
-
-def _share(found: Any) -> dict[str, Any]:
-    return {"hits": found.hits, "n": found.n, "wilson": list(found.wilson), "clopper_pearson": list(found.clopper_pearson)}
 
 
 def median_and_quartiles(values: Sequence[float]) -> str:

@@ -94,6 +94,8 @@ def manifest(
             "pixel size and size of the slices",
             "learning rates, epochs, batch",
             "the bare network as the base of the rows with attention alone",
+            "a patient's slices weigh together as one patient in the loss",
+            "augmentation: mirrored, turned by up to 10 degrees",
             "temperature fitted on slices with labels weighted alike",
             *(["reduced width"] if twin else []),
             *(["a square about the thickest dense piece instead of the whole slice"] if form.judge is not None else []),

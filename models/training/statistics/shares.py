@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scipy import stats
 
@@ -23,6 +23,10 @@ class Share(NamedTuple):
     n: int
     wilson: Interval
     clopper_pearson: Interval
+
+    def told(self) -> dict[str, Any]:
+        """Return it as ``metrics.json`` keeps it."""
+        return {"hits": self.hits, "n": self.n, "wilson": list(self.wilson), "clopper_pearson": list(self.clopper_pearson)}
 
 
 def tail_of(confidence: float) -> float:

@@ -34,7 +34,7 @@ def take(*_: Any) -> int:
 def test_a_polite_archive_tells_what_it_has() -> None:
     """Counts by series, the objects of one series, the patient, and which objects are there."""
     with quirky_archive() as archive:
-        one = settings(archive)
+        one = settings(archive, timeout_seconds=10)
         archive.patient = {"PatientID": "PID-1", "IssuerOfPatientID": "HOSP", "AccessionNumber": "ACC-1"}
         told = ask_count(one, STUDY)
         assert {uid: (series.modality, series.count) for uid, series in told.series.items()} == {

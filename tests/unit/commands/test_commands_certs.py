@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dicom_node.cli import main
 from dicom_node.network.certificates import certificates_in, expiry
@@ -19,6 +20,13 @@ def test_it_makes_what_both_sides_need_and_says_where_it_goes(tmp_path: Path, ca
     told = capsys.readouterr().out
     assert "FOR TESTS" in told
     assert f"certificate: {folder}/node.pem" in told
+    peer = yaml.safe_load(next(line for line in told.splitlines() if "certificate_name" in line))[0]  # whom the trial line calls as
+    assert f"echoscu -aet {peer['ae_title']} " in told
+    assert (
+        {"peer"}
+        == {name.value for part in certificates_in(folder / "peer.pem") for name in part.subject}
+        == {peer["certificate_name"]}
+    )
     server_context(ServerTls(certificate=folder / "node.pem", private_key=folder / "node.key", client_ca=folder / "ca.pem"))
     client_context(ClientTls(certificate=folder / "peer.pem", private_key=folder / "peer.key", ca=folder / "ca.pem"))
     (node,) = certificates_in(folder / "node.pem")

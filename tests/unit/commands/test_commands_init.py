@@ -47,6 +47,7 @@ def test_the_written_file_loads_and_sends_nothing_unasked(tmp_path: Path, capsys
     for output in ("structured_report:ohif_text", "lung_segmentation", "saliency_segmentation", "key_objects"):
         assert output in text
     assert "Time zone" not in capsys.readouterr().out
+    assert (tmp_path / "h").stat().st_mode & 0o777 == 0o700  # patients' images will lie there
 
 
 def test_every_destination_and_sender_that_is_named_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,6 +139,50 @@ def test_what_is_not_a_settings_file_is_said_with_its_place(text: str, start: st
     assert mistakes(text)[0].startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "cure"),
+    [
+        ('site: {timezone: UTC}\nweb:\n  host: "x\n  port: 1\n', "3:9", "The quotation mark that opens here is not closed."),
+        ("site: {timezone: UTC}\nweb:\n  port:80\n  host: x\n", "4:7", "Put a blank after the colon"),
+        ("site: {timezone: UTC}\nweb:\n  host: x\n  port:80\n", "4:3", "Put a blank after the colon"),
+        ("reception:\n  peers:\n    -ae_title: A\n      host: h\n", "4:11", "Put a blank after the dash"),
+        ("reception:\n  ae_titles: [A]\n\u00a0\u00a0port: 1\n  path: fast\n", "4:7", "A non-breaking blank stands in this line"),
+        ("site: {timezone: UTC}\nrouting: \u201ca: b\u201d\n", "2:12", "Curly quotation marks are letters here"),
+        ("reception:\n  peers:\n    - ae_title: A\n     host: h\n", "4:6", "Indent this line as the others"),
+        ("site:\n\ttimezone: x\n", "2:1", "Indent with spaces, not with tabs."),
+    ],
+)
+def test_the_cure_of_broken_yaml_is_of_what_people_do(text: str, place: str, cure: str) -> None:
+    """The place is where the mistake is, not where the reader gave up; the cure is one that can be done."""
+    (line,) = mistakes(text)
+    assert line.startswith(f"node.yaml:{place} the file: this is not YAML: ")
+    assert cure in line
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("Berlin", "Europe/Berlin"), ("europe/berlin", "Europe/Berlin"), ("new york", "America/New_York"), ("CEST", ""), ("Mars", "")],
+)
+def test_a_city_is_told_its_time_zone(written: str, meant: str) -> None:
+    """A city alone, or other letters, name one zone; an abbreviation names none, and nothing is guessed."""
+    (line,) = mistakes(f"site: {{timezone: {written}}}\n")
+    assert line.endswith(f'Did you mean "{meant}"?' if meant else "an offset such as +05:30.")
+
+
+def test_a_file_that_this_user_may_not_read_is_said_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read as somebody else than the node, or named one folder too deep."""
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "node.yaml").mkdir()
+    with pytest.raises(ConfigError, match="this is a folder"):
+        load_settings(tmp_path / "node.yaml", {})
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ConfigError, match="this user may not read it; call dicom-node as"):
+        load_settings(tmp_path / "node.yaml", {})
+
+
 def test_texts_stay_as_written() -> None:
     """YAML's own ideas of ON, +10:30, 007 and 1.10 do not change what was meant."""
     loaded = parse_settings(

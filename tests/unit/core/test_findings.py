@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dicom_node.core import codes
-from dicom_node.core.abstentions import sentence
+from dicom_node.core.abstentions import counted, sentence
 from dicom_node.core.findings import (
     Abstention,
     BundleRef,
@@ -92,3 +92,27 @@ def test_a_reason_and_its_detail_are_whole_sentences() -> None:
 def test_no_probability_is_told_as_a_certainty(value: float, text: str) -> None:
     """What rounds to 0 or 1 is told as below or above."""
     assert probability_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "said"),
+    [
+        ("sensitivity >= 0.90, n=158", "sensitivity >= 0.90, n=158"),
+        ("No valid guarantee: too few.", "No valid guarantee: too few"),
+        ("none: fitted on nobody", "no guarantee: fitted on nobody"),
+        ("none", "no guarantee"),
+        ("", "no valid guarantee"),
+    ],
+)
+def test_what_a_policy_promises_is_a_sentence(guarantee: str, said: str) -> None:
+    """Also where a bundle writes its guarantee as a field that is empty."""
+    assert PolicyRef("screening", "", False, guarantee).sentence == f'Policy "screening": {said}.'
+
+
+def test_images_left_for_one_reason_are_told_once_with_their_number() -> None:
+    """In the order in which they were left; what the refusal says of the only image is not said again."""
+    left = [NotRead("1", "localizer"), NotRead("2", "not_axial", "sagittal"), NotRead("3", "localizer")]
+    findings = Findings("ct", not_read=tuple(left))
+    assert counted(findings.left) == ["Localizer (scout) image. (2 images)", "Not an axial CT series. Sagittal."]
+    assert Findings("ct", not_read=(left[0],), abstention=Abstention("localizer")).left == []
+    assert len(Findings("ct", not_read=tuple(left), abstention=Abstention("localizer")).left) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import functools
 import importlib.util
 import json
@@ -20,11 +21,14 @@ from pydantic import ValidationError
 from dicom_node.core.artifact import FHIR, Artifact
 from dicom_node.core.delivery import Outcome
 from dicom_node.core.errors import HttpFailure, PeerError, PeerTimeout, TlsFailure
+from dicom_node.core.withdrawal import Cause
 from dicom_node.delivery.destinations import fhir_rest
 from dicom_node.network import https
 from dicom_node.results.message_settings import FhirSettings
 from dicom_node.results.outputs import diagnostic_report
 from dicom_node.results.settings import ResultsSettings
+from dicom_node.results.withdrawals.take_back import build_withdrawal
+from dicom_node.results.withdrawals.withdrawal import Withdrawal
 from tests.factories.certificates import certificates
 from tests.factories.deliverables import context, likelihood, refused, request
 from tests.factories.quirky_peers import http_peer
@@ -146,6 +150,76 @@ def test_a_server_without_risk_assessments_takes_the_refusal(server: Any, monkey
     refusal = context(dataclasses.replace(refused(), pipeline="ct_ntm"), request(run_key="rn_" + "2" * 32, revision=2))
     assert fhir_rest.send(diagnostic_report.build(refusal, ""), place).outcome is Outcome.DELIVERED
     assert "entered-in-error" in {one["status"] for one in memory.resources["Observation"].values()}
+
+
+def likely(revision: int = 1) -> Artifact:
+    """A result with a likelihood of disease: it has a RiskAssessment too."""
+    return diagnostic_report.build(context(likelihood(), request(run_key="rn_" + str(revision) * 32, revision=revision)), "")
+
+
+def withdrawal_of(sent: Artifact) -> Artifact:
+    at = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
+    (made,) = build_withdrawal(Withdrawal(sent.run_key, Cause.WRONG_PATIENT, at, (sent,), ResultsSettings())).artifacts
+    return made
+
+
+@pytest.mark.parametrize("cure", ["deleted", "restored"])
+def test_a_risk_assessment_that_a_person_changed_keeps_the_next_version_out_until_one_of_the_two_is_gone(
+    server: Any, cure: str
+) -> None:
+    """The refusal names the cure, and the cure works: deleted there, or our version restored, the next version is taken."""
+    place, memory = server
+    fhir_rest.send(likely(1), place)
+    (ours,) = memory.resources["RiskAssessment"].values()
+    memory.put({**ours, "status": "final", "mitigation": "Seen by a person."}, ours["id"])
+    before = json.dumps(memory.resources, sort_keys=True)
+    with pytest.raises(HttpFailure, match="RiskAssessment was changed by somebody else") as caught:
+        fhir_rest.send(likely(2), place)
+    assert not caught.value.temporary
+    assert "dicom-node deliveries leave" in str(caught.value)
+    assert "delete it on the server or restore the version" in str(caught.value)
+    assert json.dumps(memory.resources, sort_keys=True) == before
+    if cure == "deleted":
+        memory.resources["RiskAssessment"].clear()
+    else:
+        memory.put(ours, ours["id"])
+    assert fhir_rest.send(likely(2), place).outcome is Outcome.DELIVERED
+    (report,) = memory.resources["DiagnosticReport"].values()
+    (risk,) = memory.resources["RiskAssessment"].values()
+    assert report["identifier"][1]["value"] == "rn_" + "2" * 32
+    assert "mitigation" not in risk
+
+
+def test_what_a_person_changed_keeps_nobody_from_taking_the_rest_back(server: Any) -> None:
+    """Report and Observations go, the person's RiskAssessment stays; it is parked until a person has dealt with that."""
+    place, memory = server
+    fhir_rest.send(likely(), place)
+    (ours,) = memory.resources["RiskAssessment"].values()
+    theirs = memory.put({**ours, "status": "final", "mitigation": "Seen by a person."}, ours["id"])
+    note = withdrawal_of(likely())
+    for _ in range(2):
+        receipt = fhir_rest.send(note, place)
+        assert receipt.outcome is Outcome.REJECT
+        assert receipt.detail.startswith("The server's RiskAssessment was changed by somebody else and still stands; the rest is ")
+        assert "dicom-node deliveries leave" in receipt.detail
+        assert {one["status"] for one in memory.resources["Observation"].values()} == {"entered-in-error"}
+        assert [one["status"] for one in memory.resources["DiagnosticReport"].values()] == ["entered-in-error"]
+        assert memory.resources["RiskAssessment"][ours["id"]] == theirs
+    assert len(memory.transactions) == 2
+    memory.put({**theirs, "status": "entered-in-error"}, ours["id"])
+    assert fhir_rest.send(note, place).outcome is Outcome.DELIVERED
+
+
+def test_an_observation_that_a_person_changed_and_the_newest_result_does_not_hold_is_told(server: Any) -> None:
+    """It is left as it is, and the delivery is no plain success."""
+    place, memory = server
+    fhir_rest.send(report(1), place)
+    seen = next(one for one in memory.resources["Observation"].values() if one["code"]["coding"][0]["display"] == "Abnormal")
+    memory.put({**seen, "status": "final"}, seen["id"])
+    receipt = fhir_rest.send(refusal(2), place)
+    assert receipt.outcome is Outcome.WARNING
+    assert "Observation was changed by somebody else and is left as it is" in receipt.detail
+    assert memory.resources["Observation"][seen["id"]]["status"] == "final"
 
 
 @pytest.mark.parametrize("kind", ["DiagnosticReport", "Observation"])

@@ -11,9 +11,11 @@ from dicom_node.delivery.fhir_update import (
     ChangedBySomebodyElse,
     SeveralHaveOurIdentifier,
     answered,
+    changed_beside,
     fitted,
     not_written,
     searches,
+    still_standing,
     withdrawn,
     written_by_us,
 )
@@ -128,6 +130,25 @@ def test_a_withdrawal_leaves_out_what_the_server_does_not_hold() -> None:
     assert entry["request"] == {"method": "PUT", "url": "DiagnosticReport/42", "ifMatch": 'W/"7"'}
     assert entry["resource"]["status"] == "entered-in-error"
     assert "result" not in entry["resource"]
+
+
+def test_a_withdrawal_leaves_what_somebody_else_changed_beside_the_report_and_still_refers_to_it() -> None:
+    note = bundle("entered-in-error")
+    seen = {"resourceType": "Observation", "status": "entered-in-error"}
+    note["entry"].append(
+        {"fullUrl": "urn:uuid:2", "resource": seen, "request": {"method": "PUT", "url": "Observation?identifier=c|d"}}
+    )
+    theirs = {"resourceType": "Observation", "id": "5", "status": "final"}
+    held = {0: [stored(fitted(bundle(), {0: []}) or {})], 1: [theirs]}
+    with pytest.raises(ChangedBySomebodyElse):
+        withdrawn(note, held)
+    assert changed_beside(note, held) == {1: theirs}
+    made = withdrawn(note, held, (), changed_beside(note, held))
+    assert made is not None
+    (entry,) = made["entry"]
+    assert entry["resource"]["result"] == [{"reference": "Observation/5"}]
+    assert still_standing([theirs]) == ["Observation"]
+    assert still_standing([{**theirs, "status": "cancelled"}]) == []
 
 
 def test_a_withdrawal_never_overwrites_a_persons_version() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dicom_node import node
 from dicom_node.core.errors import StoreError
 from dicom_node.home import Home
+from dicom_node.node import machines
 
 
 def test_a_lease_that_another_process_took_is_told_and_taken_again(
@@ -32,10 +32,10 @@ def test_a_lease_that_another_process_took_is_told_and_taken_again(
         def leave(self) -> None:
             beats.append(0)
 
-    monkeypatch.setattr(node, "_enter", lambda *_: Lease())
+    monkeypatch.setattr(machines, "enter", lambda *_: Lease())
     database: Any = SimpleNamespace(dialect=SimpleNamespace(name="postgresql"))
     settings: Any = SimpleNamespace(work=SimpleNamespace(lease_beat_seconds=0.05))
-    with node._seen_by_others(database, Home(tmp_path), settings, "receive"):
+    with machines.seen_by_others(database, Home(tmp_path), settings, "receive"):
         assert again.wait(5)
     assert beats[-1] == 0
     assert "StoreError" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -74,6 +75,44 @@ def test_findings_are_answered_apart(answers: AnswerLog) -> None:
     assert {key: one.verdict.value for key, one in now(answers, run_key).items()} == {"tuberculosis": "accepted"}
     answers.say(run_key, WITHDRAW)  # all that this reader said
     assert now(answers, run_key) == {}
+
+
+_ABSENT = Statement(Verdict.AMENDED, "abnormal", label_after="absent")
+_NO_TB = Statement(Verdict.ACCEPTED, "tuberculosis", label_after="absent")
+_RAO_AT_A_WORKSTATION = ReaderClaim("login", "rao")  # nobody vouches for her
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        ([(RAO, ACCEPT), (RAO, _ABSENT)], {"abnormal": "amended"}),
+        ([(RAO, REJECT), (RAO, _ABSENT)], {"abnormal": "amended"}),
+        ([(RAO, _ABSENT), (RAO, ACCEPT)], {"": "accepted"}),
+        ([(RAO, _ABSENT), (RAO, REJECT), (RAO, _ABSENT)], {"abnormal": "amended"}),
+        ([(RAO, ACCEPT), (RAO, _NO_TB)], {"": "accepted", "tuberculosis": "accepted"}),  # no contradiction
+        ([(RAO, ACCEPT), (LIND, _ABSENT)], {"": "accepted", "abnormal": "amended"}),  # two people
+        ([(RAO, ACCEPT), (_RAO_AT_A_WORKSTATION, _ABSENT)], {"": "accepted", "abnormal": "amended"}),  # weak unsays nothing strong
+        ([(_RAO_AT_A_WORKSTATION, ACCEPT), (RAO, _ABSENT)], {"abnormal": "amended"}),
+        ([(NOBODY, ACCEPT), (NOBODY, _ABSENT)], {"": "accepted", "abnormal": "amended"}),  # nobody knows whether it is one person
+        ([(RAO, ACCEPT), (RAO, _ABSENT), (RAO, WITHDRAW)], {}),
+    ],
+)
+def test_who_accepts_the_whole_and_then_amends_a_part_has_changed_their_mind(
+    answers: AnswerLog, said: list[tuple[ReaderClaim, Statement]], counts: dict[str, str]
+) -> None:
+    """And the other way round: the record never says both of one person."""
+    run_key = answers.result()
+    for minute, (reader, statement) in enumerate(said):
+        at = dt.datetime(2026, 11, 20, 9, minute, tzinfo=dt.UTC)
+        assert answers.say(run_key, statement, reader=reader, at=at).state == "read"
+    assert {key: one.verdict.value for key, one in now(answers, run_key).items()} == counts
+    assert len(answers.rows()) == len(said), "what counts no more is kept"
+
+
+def test_what_one_message_says_of_the_whole_and_of_a_part_stands_together(answers: AnswerLog) -> None:
+    run_key = answers.result()
+    answers.say(run_key, Statement(Verdict.AMENDED), Statement(Verdict.REJECTED, "abnormal"))
+    assert {key: one.verdict.value for key, one in now(answers, run_key).items()} == {"": "amended", "abnormal": "rejected"}
 
 
 def test_who_settles_a_difference_ends_it(answers: AnswerLog) -> None:

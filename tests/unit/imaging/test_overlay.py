@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import ImageFont
 
-from dicom_node.imaging.overlay import Overlay, draw_overlay
+from dicom_node.imaging.overlay import Overlay, draw_on, reduced
 from dicom_node.imaging.overlay_bands import Caption, ClassBar, wrapped
 
 CAPTION = Caption(
@@ -30,6 +31,10 @@ CAPTION = Caption(
 
 def gray(rows: int, columns: int) -> NDArray[np.float32]:
     return np.tile(np.linspace(0, 1, columns, dtype=np.float32), (rows, 1))
+
+
+def draw_overlay(image: NDArray[np.float32], caption: Caption, **layers: Any) -> Overlay:
+    return draw_on(reduced(image), image.shape, caption, **layers)
 
 
 def image_of(overlay: Overlay) -> NDArray[np.uint8]:

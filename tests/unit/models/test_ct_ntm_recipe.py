@@ -30,7 +30,7 @@ SECTIONS = (
 
 def few_chests() -> Callable[[int, Mapping[str, Any], bool], CtPhantom]:
     """Return what draws three bodies, well and ill, and no more: a test of tables needs no hundred of them."""
-    scanned = phantom_cohort._scanned
+    scanned = phantom_cohort.scanned
 
     @functools.cache
     def body(seed: int, ill: bool, external: bool) -> CtPhantom:
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(figures, "LEAST", 1)
         patch.setattr(phantom_cohort, "SLICES", (40, 41))
         patch.setattr(phantom_cohort, "PIXELS", (56, 57))
-        patch.setattr(phantom_cohort, "_scanned", few_chests())
+        patch.setattr(phantom_cohort, "scanned", few_chests())
         words = ["--out", str(out), "--threads", "1", "--date", "2026-01-01"]
         ct_ntm.main([*words, "--bundle", str(out / "bundle")], TINY)
         again = pytest.MonkeyPatch()
@@ -85,13 +85,13 @@ def test_the_bundle_verifies_says_synthetic_and_promises_only_what_its_sample_ca
 def test_a_patient_is_drawn_alike_every_time_and_no_two_share_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {**ct_ntm.PREPROCESSING, "size": [16, 16, 16]}
     bodies: list[int] = []
-    scanned = phantom_cohort._scanned
+    scanned = phantom_cohort.scanned
 
     def noted(seed: int, *more: Any) -> CtPhantom:
         bodies.append(seed)
         return scanned(seed, *more)
 
-    monkeypatch.setattr(phantom_cohort, "_scanned", noted)
+    monkeypatch.setattr(phantom_cohort, "scanned", noted)
     once, again, other = (draw(FIRST_SEED + n, config, False) for n in (1, 1, 2))
     assert all(np.array_equal(once[name], again[name]) for name in once)
     assert once["lesion"].shape == (4, 4, 4)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.export import export_classifier, grad_cam, grad_cam_plus_plus
+from models.export import export_classifier
 from models.session import Session
 from models.zoo.se_das_resnet50 import ATTENTIONS, FUSES, Attend, SeDasResNet50
+from tests.factories.class_maps import grad_cam, grad_cam_plus_plus
 
 WIDTH, SIDE = 8, 64
 

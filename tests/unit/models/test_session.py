@@ -14,10 +14,10 @@ import pytest
 
 import models.session
 from dicom_node.engine.batcher import Batcher
-from models.bundle import find_bundle, load_bundle
+from models.bundle import SHIPPED, find_bundle, load_bundle
 from models.session import CPU, CUDA, DeviceUnavailable, Session
 
-MODEL = find_bundle("cxr_tb", None, (Path(models.session.__file__).parent / "bundles",)) / "model.onnx"
+MODEL = find_bundle("cxr_tb", None, [SHIPPED]) / "model.onnx"
 SIDE = load_bundle(MODEL.parent).config["inputs"]["image"]["shape"][-1]
 
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from models.bundle import Bundle, find_bundle, list_bundles, load_bundle
 from models.card import render
-from models.export import grad_cam, grad_cam_plus_plus
 from models.session import Session
 from models.training.networks import network_of
 from models.zoo.policy_cxr import CLASSES
+from tests.factories.class_maps import grad_cam, grad_cam_plus_plus
 
 ROOT = Path(__file__).parents[3] / "models" / "bundles"
 FOLDERS = list_bundles([ROOT])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-import models.bundle
-from models.bundle import Bundle, find_bundle, load_bundle
+from models.bundle import SHIPPED, Bundle, find_bundle, load_bundle
 from models.card import render
 from models.session import Session
 from models.zoo.ntm_cnn3d import CLINICAL, FULL, NtmCnn3d, NtmGraph
@@ -22,7 +20,7 @@ OUTPUTS = ("logits", "probabilities", "embedding", "cam", "campp", "attention", 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return load_bundle(find_bundle("ct_ntm", None, [Path(models.bundle.__file__).parent / "bundles"]))
+    return load_bundle(find_bundle("ct_ntm", None, [SHIPPED]))
 
 
 def net_of(bundle: Bundle) -> NtmCnn3d:

@@ -9,7 +9,16 @@ import pytest
 
 from dicom_node.core.identifiers import patient_key
 from dicom_node.orders.laboratory import Value, keep_values
-from dicom_node.orders.observations import code_tokens, escaped, is_number, names_another, patients_of, subject_within, values_of
+from dicom_node.orders.observations import (
+    code_tokens,
+    escaped,
+    is_number,
+    names_another,
+    patients_of,
+    subject_within,
+    times_of,
+    values_of,
+)
 from dicom_node.orders.step import lab_keys, labs_of
 from tests.factories.hl7_messages import adt, lab, merge
 from tests.unit.orders.conftest import Desk
@@ -71,7 +80,27 @@ def test_only_what_is_final_counts_and_what_is_taken_back_goes(status: str | Non
 
 
 def test_a_final_version_without_a_value_says_that_there_is_none() -> None:
-    assert values_of(observation(valueString=None, dataAbsentReason={"text": "lost"}), ZONE) == ()
+    found = values_of(observation(valueString=None, dataAbsentReason={"text": "lost"}), ZONE)
+    assert found == (Value("", "", "", "F", None),)
+
+
+@pytest.mark.parametrize(
+    ("elements", "stated", "version"),
+    [
+        ({}, None, None),
+        ({"issued": "2026-11-02T08:00:00+05:30"}, 2, None),
+        ({"meta": {"lastUpdated": "2026-11-03T08:00:00+05:30"}}, 3, 3),
+        ({"issued": "2026-11-02T08:00:00+05:30", "meta": {"lastUpdated": "2026-11-03T08:00:00+05:30"}}, 2, 3),
+        ({"issued": "2026-11-02T08:00:00+05:30", "status": "entered-in-error"}, None, None),
+        ({"issued": "2026-11-02", "meta": {"lastUpdated": "2026-11-03T08:00:00+05:30"}, "status": "cancelled"}, 3, 3),
+        ({"issued": "lately", "meta": {"lastUpdated": 17}}, None, None),
+        ({"meta": "lost"}, None, None),
+    ],
+)
+def test_when_it_was_said_and_which_version_it_is(elements: dict[str, Any], stated: int | None, version: int | None) -> None:
+    """What was issued may be the value that is taken back."""
+    found = times_of(observation(**elements), ZONE)
+    assert found == tuple(None if day is None else moment(2026, 11, day, 8) for day in (stated, version))
 
 
 @pytest.mark.parametrize(
@@ -148,24 +177,27 @@ def test_an_identifier_beside_the_reference_must_not_name_somebody_else() -> Non
 
 
 def test_versions_of_one_resource_replace_each_other_whoever_they_are_about(desk: Desk) -> None:
-    def keep(patient: str, value: str, status: str = "F") -> frozenset[str]:
+    def keep(patient: str, value: str, status: str = "F") -> list[tuple[str, list[str], list[bool]]]:
         values = [Value(SMEAR, value, "", status, 1.0)]
         with desk.database.begin() as connection:
             key = patient_key(patient)
-            return keep_values(connection, key, values, now_utc=5.0, source="fhir", resource="ehr|Observation/1").codes
+            found = keep_values(connection, key, values, now_utc=5.0, source="fhir", resource="ehr|Observation/1")
+            return [(one.patient, sorted(one.came), [gone.corrected for gone in one.gone]) for one in found]
 
     def held(patient: str) -> list[tuple[str, str]]:
         return [(one.value, one.source) for one in desk.ask(labs_of, patient)]
 
-    assert keep("P1", "2+") == {SMEAR}
+    assert keep("P1", "2+") == [("p1|", [SMEAR], [])]
     number = desk.ask(labs_of, "P1")[0].number
-    assert keep("P1", "2+") == frozenset()
+    assert keep("P1", "2+") == []
     assert desk.ask(labs_of, "P1")[0].number == number  # the very same adds nothing
-    assert keep("P1", "3+", "C") == {SMEAR}
+    assert keep("P1", "3+", "C") == [("p1|", [], [True])]
     assert held("P1") == [("3+", "fhir")]
-    assert keep("P2", "3+", "C") == {SMEAR}  # it had been somebody else's
+    assert keep("P2", "3+", "C") == [("p1|", [], [False]), ("p2|", [SMEAR], [])]  # it had been somebody else's
     assert (held("P1"), held("P2")) == ([], [("3+", "fhir")])
-    assert keep("P2", "", "W") == frozenset()
+    assert keep("P2", "", "W") == [("p2|", [], [False])]
+    assert held("P2") == []
+    assert keep("P2", "3+", "C") == []  # an older version that was late, as far as anybody can tell
     assert held("P2") == []
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node.core.phi import Phi
 from dicom_node.core.study import HeaderFacts
-from pipelines.blocks.clinical import Clinical, encoded, from_header, smear_grade, species_of
+from pipelines.blocks.clinical import Clinical, encoded, ends_without_species, from_header, smear_grade, species_of
 from pipelines.blocks.key_slices import key_slices
 
 
@@ -31,6 +31,8 @@ def test_the_header_gives_age_and_one_of_two_sexes() -> None:
     [
         ("Negative", 0), ("No acid-fast bacilli seen", 0), ("0", 0), ("scanty", 1), ("1+", 1), ("AFB 3 +", 3), ("++", 2),
         ("4+^AFB 4+^L", 4), ("2", 2), ("pending", None), ("", None), ("11+", None), ("see comment", None),
+        ("No AFB seen", 0), ("acid-fast bacilli not detected", 0), ("Negative, culture to follow", 0),
+        ("Not performed", None), ("No specimen received", None), ("Test cancelled", None), ("2+, insufficient for culture", 2),
     ],
 )  # fmt: skip
 def test_smear_grades_are_read_as_laboratories_write_them(text: str, grade: int | None) -> None:
@@ -50,6 +52,23 @@ def test_smear_grades_are_read_as_laboratories_write_them(text: str, grade: int 
 )  # fmt: skip
 def test_species_are_read_and_what_is_uncertain_is_unknown(text: str, species: str) -> None:
     assert species_of(text) == species
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("No growth", True), ("264868006^No growth^SCT", True), ("Mycobacteria not isolated after 8 weeks", True),
+        ("113861009^Mycobacterium tuberculosis complex^SCT", True), ("M. bovis BCG", True), ("M. avium and M. abscessus", True),
+        ("No growth to date", False), ("Pending", False), ("Mycobacterium species isolated, not yet identified", False),
+        ("Not performed", False), ("No specimen received", False), ("No result, contaminated", False), ("see comment", False),
+        ("Mycobacterium species isolated", False), ("", False), ("M. kansasii", False),
+        ("M. avium. M. tuberculosis not isolated", False), ("M. avium and M. tuberculosis", True),
+    ],
+)  # fmt: skip
+def test_a_culture_may_be_over_without_a_species_that_the_network_takes(text: str, ends: bool) -> None:
+    """What was not examined, or is not over, is no result."""
+    assert ends_without_species(text) is ends
+    assert not (ends and species_of(text))
 
 
 def test_key_slices_hold_most_and_lie_apart() -> None:

@@ -191,14 +191,18 @@ def test_the_flag_says_what_was_waited_for_and_what_a_person_did_not_know(study:
     asked = replace(study, waited_minutes=30, told=("patient_sex",))
     selection = ct_ntm.select_images(asked, settings)
     clinical, origins = ct_ntm.known_of(replace(asked, labs=said), selection, settings)
-    (flag,) = ct_ntm._missing(clinical, replace(asked, labs=said), settings)
+    (flag,) = ct_ntm._missing(clinical, replace(asked, labs=said), selection, settings)
     assert flag.text == "Clinical data missing: smear (a person says: not known); the model went on without."
     assert origins["species"] == {"source": "form", "observed": ""}
     assert origins["sex"] == {"source": "hl7", "observed": ""}
     clinical, _ = ct_ntm.known_of(asked, selection, settings)
-    (flag,) = ct_ntm._missing(clinical, asked, settings)
+    (flag,) = ct_ntm._missing(clinical, asked, selection, settings)
     late = "did not come within 30 minutes"
     assert flag.text == f"Clinical data missing: smear ({late}), species ({late}); the model went on without."
+    grown = (LabValue("543-9^LN", "113861009^M. tuberculosis^SCT", 1795132800.0),)
+    (flag,) = ct_ntm._missing(clinical, replace(asked, labs=grown), selection, settings)
+    otherwise = "the laboratory's result is none that the model takes"
+    assert flag.text == f"Clinical data missing: smear ({late}), species ({otherwise}); the model went on without."
 
 
 def test_the_same_study_gives_the_same_findings(read: Reader) -> None:

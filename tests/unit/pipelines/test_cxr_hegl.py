@@ -8,18 +8,16 @@ from pathlib import Path
 import pydicom
 import pytest
 
-import models.bundle
 from dicom_node.cli import main
 from dicom_node.core import codes
 from dicom_node.core.findings import Decision
-from models.bundle import find_bundle
+from models.bundle import SHIPPED, find_bundle
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph, to_bytes
 from pipelines.cxr_hegl import NAME, NEEDS, Settings, run, select_images, warm
 from tests.factories.phantom_dicom import chest, study_of
 
-SHIPPED = (Path(models.bundle.__file__).parent / "bundles",)
-BUNDLES = {name: find_bundle(name, None, SHIPPED) for name in NEEDS}
+BUNDLES = {name: find_bundle(name, None, [SHIPPED]) for name in NEEDS}
 SETTINGS = Settings(device="cpu")
 
 

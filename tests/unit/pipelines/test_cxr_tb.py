@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import models.bundle
 from dicom_node.core.abstentions import REASONS
 from dicom_node.core.findings import Decision, Findings, Zone
-from models.bundle import find_bundle
+from models.bundle import SHIPPED, UnknownOperatingPoint, find_bundle
 from pipelines.blocks.read_cxr import FLAG_TEXTS
 from pipelines.cxr_tb import Settings, run, select_images
 from tests.factories import phantom_dicom as made
 from tests.factories.cxr import POINT, classifier_bundle
 
-SHIPPED = Path(models.bundle.__file__).parent / "bundles"
 SETTINGS = Settings(device="cpu")
 
 
@@ -129,7 +127,7 @@ def test_an_infeasible_policy_sends_every_image_to_review(tmp_path: Path, bundle
 
 
 def test_an_unknown_policy_is_an_error_of_the_bundle(tmp_path: Path, bundles: dict[str, Path]) -> None:
-    with pytest.raises(models.bundle.UnknownOperatingPoint):
+    with pytest.raises(UnknownOperatingPoint):
         analyse(tmp_path, bundles, made.chest(), policy="wishful")
 
 

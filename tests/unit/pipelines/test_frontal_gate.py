@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
-import models.bundle
 from dicom_node.core.abstentions import REASONS
-from models.bundle import find_bundle, load_bundle
+from models.bundle import SHIPPED, find_bundle, load_bundle
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.other_views import abdomen, lateral, limb
 from models.session import Session
 from pipelines.blocks.frontal_gate import FRONTAL, KINDS, OTHER, REFUSALS, FrontalGate, Judged, load_gate
 from pipelines.blocks.lungs import LungLimits, Lungs, find_lungs
 
-BUNDLE = load_bundle(find_bundle("lungs_cxr", None, (Path(models.bundle.__file__).parent / "bundles",)))
+BUNDLE = load_bundle(find_bundle("lungs_cxr", None, [SHIPPED]))
 SIZE = 320
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.core.study import LabValue
 from pipelines.blocks.clinical import SPECIES, Clinical
-from pipelines.blocks.laboratory import FORM, NAMES, LabCodes, inputs, taken, understood, with_labs
+from pipelines.blocks.laboratory import FORM, NAMES, LabCodes, inputs, said_otherwise, taken, understood, with_labs
 
 DAY = dt.datetime(2026, 11, 20, tzinfo=dt.UTC).timestamp()
 SMEAR, CULTURE = "11545-1^LN", "543-9^LN"
@@ -40,6 +40,23 @@ def test_what_a_person_said_of_the_study_counts_before_messages_and_needs_no_mom
     assert known(*LABS, LabValue(SMEAR, "0", None, FORM)) == (0, "")
 
 
+def test_several_species_of_one_moment_are_none_and_the_last_one_is_not_taken_for_the_whole() -> None:
+    """A laboratory tells each species in a line of its own; the same one in other words is one; a later result stands alone."""
+    both = (LabValue(CULTURE, "M. avium", DAY), LabValue(CULTURE, "M. abscessus", DAY))
+    assert known(*both) == (None, "")
+    assert said_otherwise(both, "20261120", LabCodes()) == {"species"}
+    assert known(LabValue(CULTURE, "M. avium", DAY), LabValue(CULTURE, "M. intracellulare", DAY)) == (None, "avium_complex")
+    assert known(*both, LabValue(CULTURE, "M. kansasii", DAY + 60)) == (None, "kansasii")
+    assert known(*both, LabValue(CULTURE, "abscessus", None, FORM)) == (None, "abscessus")
+    assert said_otherwise((*both, LabValue(CULTURE, "abscessus", None, FORM)), "20261120", LabCodes()) == set()
+
+
+def test_a_species_that_is_known_is_not_hidden_by_a_later_culture_without_growth() -> None:
+    labs = (LabValue(CULTURE, "M. kansasii", DAY - 60), LabValue(CULTURE, "No growth", DAY))
+    assert known(*labs) == (None, "kansasii")
+    assert said_otherwise(labs, "20261120", LabCodes()) == set()
+
+
 def test_not_known_hides_nothing() -> None:
     assert known(*LABS, LabValue(SMEAR, "", None, FORM)) == (3, "")
     assert known(LabValue(SMEAR, "", None, FORM)) == (None, "")
@@ -51,12 +68,16 @@ def test_not_known_hides_nothing() -> None:
         ((), {"smear", "species"}),
         (LABS, {"species"}),
         ((*LABS, LabValue(CULTURE, "", None, FORM)), set()),
-        ((LabValue(CULTURE, "No growth", DAY), LabValue(SMEAR, "see comment", DAY)), {"smear", "species"}),
+        ((LabValue(CULTURE, "No growth", DAY), LabValue(SMEAR, "Negative", DAY)), set()),
+        ((LabValue(CULTURE, "113861009^M. tuberculosis^SCT", DAY), LabValue(SMEAR, "see comment", DAY)), {"smear"}),
+        ((LabValue(CULTURE, "M. avium", DAY), LabValue(CULTURE, "M. abscessus", DAY), LabValue(SMEAR, "2+", DAY)), set()),
+        ((LabValue(CULTURE, "No growth to date", DAY), LabValue(SMEAR, "Not performed", DAY)), {"smear", "species"}),
+        ((LabValue(CULTURE, "No growth", DAY - 700 * 86_400), LabValue(SMEAR, "1+", DAY)), {"species"}),
         ((LabValue(SMEAR, "2+", DAY - 400 * 86_400),), {"smear", "species"}),
         ((LabValue(SMEAR, "", None, FORM), LabValue(CULTURE, "M. avium", DAY)), set()),
     ],
 )
-def test_a_part_is_settled_when_it_is_understood_or_said_to_be_unknown(labs: tuple[LabValue, ...], open_parts: set[str]) -> None:
+def test_a_part_is_settled_when_a_result_is_there_or_said_to_be_unknown(labs: tuple[LabValue, ...], open_parts: set[str]) -> None:
     found = inputs(labs, "20261120", LabCodes())
     assert {one.part for one in found} == set(NAMES)
     assert {one.part for one in found if not one.settled} == open_parts

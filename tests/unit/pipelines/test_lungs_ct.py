@@ -11,11 +11,19 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from pydantic import ValidationError
 
+from dicom_node.core.study import Study
 from dicom_node.imaging.volume import Volume
+from models.bundle import BundleError, write_manifest
 from models.phantoms.ct import CtPhantom, thorax
+from models.phantoms.ct_dicom import as_series
 from models.session import Session
+from pipelines import ct_pima_ipn
 from pipelines.blocks.lungs_ct import FLAG_TEXTS, find_lungs
+from tests.factories.bundles import write_bundle
+from tests.factories.ct_bundles import write_ct_bundle
+from tests.factories.ct_series import written
 
 
 def volume_of(phantom: CtPhantom) -> Volume:
@@ -120,6 +128,42 @@ def test_an_operators_network_finds_them_too(tmp_path: Path, crop: str) -> None:
     assert lungs.record["method"] == "network"
     assert dice(lungs.right > 0, phantom.lungs == 1) > 0.8  # it knows no airways, and takes the rim of the skin for lung
     assert dice(lungs.left > 0, phantom.lungs == 2) > 0.8
+
+
+@pytest.fixture
+def site_lungs(tmp_path: Path) -> Path:
+    """Return the bundle of a site's own lung network."""
+    asked = {"size": 128, "window_hu": [-1024, 600], "range": [-1024, 600], "crop": "body"}
+    said = {"output": "logits", "labels": ["both"], "batch": 8}
+    folder = write_bundle(tmp_path / "site_lungs", "site_lungs", preprocessing=asked, mask=said)
+    threshold_network(folder, 128)
+    write_manifest(folder)
+    return folder
+
+
+def test_a_run_takes_the_network_that_it_was_given(tmp_path: Path, site_lungs: Path) -> None:
+    series = as_series(thorax(4, slices=50, size=96, noise_hu=4.0, nodules=(("pima", 30.0),)))
+    instances = tuple(written(one, tmp_path) for one in series)
+    study = Study("st_test", instances[0].study_instance_uid, instances)
+    settings = ct_pima_ipn.Settings(allow_synthetic=True, device="cpu", lung_bundle=site_lungs)
+    selection = ct_pima_ipn.select_images(study, settings)
+    model = write_ct_bundle(tmp_path / "model")
+    found = ct_pima_ipn.run(study, selection, {"ct_pima_ipn": model}, "published", settings)
+    assert found.abstention is None, found.abstention
+    assert found.provenance["lungs"]["method"] == "network"
+    assert [one.label for one in found.bundles] == ["ct_pima_ipn@99.0.0", "site_lungs@1.0.0"]
+    assert found.lung_volume is not None
+    assert found.lung_volume.bundle == found.bundles[1]
+    assert ct_pima_ipn.warm({"ct_pima_ipn": model}, settings) == ("cpu", "cpu")
+
+    (site_lungs / "model.onnx").write_bytes(b"another network")
+    with pytest.raises(BundleError):
+        ct_pima_ipn.run(study, selection, {"ct_pima_ipn": model}, "published", settings)
+
+
+def test_a_folder_that_is_not_there_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="lung_bundle"):
+        ct_pima_ipn.Settings(lung_bundle=tmp_path / "nothing")
 
 
 def test_a_networks_unknown_label_is_an_error(tmp_path: Path) -> None:

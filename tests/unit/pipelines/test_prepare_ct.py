@@ -83,6 +83,15 @@ def test_a_volumes_map_comes_back_to_slice_row_and_column(phantom: CtPhantom) ->
     assert placed[: prepared.record["box"][0][0]].sum() == 0
 
 
+@pytest.mark.parametrize("written", [3.333333, 3.333334])
+def test_a_pixel_spacing_of_six_decimals_gives_the_box_of_the_exact_one(written: float) -> None:
+    lungs = np.zeros((24, 60, 60), np.uint8)
+    lungs[8:16, 20:40, 15:45] = 1
+    hu = np.full(lungs.shape, -850, np.float32)
+    exact, of_file = (prepare_volume(hu, (5.0, mm, mm), lungs, VOLUMES).record["box"] for mm in (10 / 3, written))
+    assert exact == of_file == [[6, 18], [17, 43], [12, 48]]
+
+
 def test_a_volume_without_lungs_is_an_error() -> None:
     with pytest.raises(ValueError, match="no lung"):
         prepare_volume(np.zeros((4, 8, 8), np.float32), (5, 5, 5), np.zeros((4, 8, 8), np.uint8), VOLUMES)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models.bundle
-from models.bundle import find_bundle
+from models.bundle import SHIPPED, find_bundle
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph
 from pipelines.cxr_tb import NEEDS, Settings, run, select_images
@@ -15,8 +14,7 @@ SEEDS = 20
 
 
 def test_a_chest_with_an_opacity_scores_higher_than_the_same_chest_without_in_at_least_18_of_20(tmp_path: Path) -> None:
-    shipped = (Path(models.bundle.__file__).parent / "bundles",)
-    bundles = {name: find_bundle(name, None, shipped) for name in NEEDS}
+    bundles = {name: find_bundle(name, None, [SHIPPED]) for name in NEEDS}
     settings = Settings(device="cpu")
     higher = 0
     for seed in range(SEEDS):

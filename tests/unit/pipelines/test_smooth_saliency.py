@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-import models.bundle
 from dicom_node.core import codes
-from models.bundle import find_bundle
+from models.bundle import SHIPPED, find_bundle
 from models.export import OUTPUTS, ClassifierGraph
 from models.session import Session
 from models.zoo.policy_cxr import Cnn3
@@ -19,7 +18,6 @@ from pipelines.cxr_tb import Settings, run, select_images
 from tests.factories import phantom_dicom as made
 from tests.factories.cxr import POINT, SIZE, classifier_bundle
 
-SHIPPED = Path(models.bundle.__file__).parent / "bundles"
 CONFIG = {"saliency": "cam", "outputs": [{"key": "abnormal"}, {"key": "tuberculosis"}]}
 
 

@@ -59,8 +59,9 @@ def test_a_message_that_does_not_go_on_is_aborted(tmp_path: Path, sent: int) -> 
         until(lambda: any(row.ended_by == "node aborted: a message did not go on" for row in diary(node)))
 
 
-def test_a_message_that_trickles_is_aborted_although_it_never_stops(tmp_path: Path) -> None:
-    with running(tmp_path, dimse_timeout_seconds=1) as node:
+@pytest.mark.parametrize("path", ["fast", "plain"])
+def test_a_message_that_trickles_is_aborted_although_it_never_stops(tmp_path: Path, path: str) -> None:
+    with running(tmp_path, path=path, dimse_timeout_seconds=1) as node:
         with RawPeer(node.port, CONTEXTS) as peer:
             started = time.monotonic()
             with suppress(OSError):  # a reset or a broken pipe, once the node has had enough

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dicom_node.core.errors import StoreError
 from dicom_node.reception.settings import ReceptionTls
 from tests.factories.certificates import certificates
 from tests.factories.dicom_sender import send
@@ -54,3 +55,14 @@ def test_tls_files_that_cannot_be_used_do_not_close_the_plain_port(tmp_path: Pat
         address = ("127.0.0.1", int(node.receiver.tls_port or 0))
         with socket.create_connection(address, timeout=5) as plain, pki.caller().wrap_socket(plain) as encrypted:
             assert encrypted.version() == "TLSv1.3"
+
+
+def test_a_port_that_another_program_has_is_told_with_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line in the log that says which port and why, and a sentence for the journal; no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StoreError, match=f"port {port} cannot be opened"), running(tmp_path, port=port):
+            pass
+    (line,) = events(capsys, "reception.not_listening")
+    assert line["port"] == port
+    assert "another program has the port" in line["reason"]

@@ -48,6 +48,8 @@ def test_every_statement_is_marked_as_made_by_a_machine() -> None:
         assert [label["code"] for label in resource["meta"]["security"]] == ["AIAST"]
         assert DISCLAIMER in json.dumps(resource)
         assert "UNVALIDATED MODEL" in json.dumps(resource)
+    for observation in resources("Observation"):  # a sentence: "Sensitivity at least 0.9" alone does not say of what
+        assert 'Policy "screening": Sensitivity at least 0.9.' in [note["text"] for note in observation["note"]]
     (provenance,) = resources("Provenance")
     assert provenance["agent"][0]["type"]["coding"][0]["code"] == "assembler"
 

@@ -57,6 +57,9 @@ def test_only_a_radiologist_releases_and_a_rejection_never_does(standing: tuple[
         ((one(ACCEPTED),), False, True),
         ((one(AMENDED),), False, True),
         ((one(ACCEPTED, strength=WEAK),), False, False),
+        ((one(AMENDED, finding="abnormal"),), False, True),
+        ((one(AMENDED, finding="abnormal", strength=WEAK),), False, False),
+        ((one(REJECTED), one(AMENDED, 2, finding="abnormal")), True, False),
     ],
 )
 def test_hiding_takes_a_whole_undisputed_rejection(standing: tuple[Standing, ...], hidden: bool, upheld: bool) -> None:
