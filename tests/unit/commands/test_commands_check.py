@@ -22,6 +22,7 @@ NODE = """\
 site: {{timezone: UTC}}
 reception: {{host: 127.0.0.1, port: {port}}}
 web: {{port: {web}}}
+disk: {{warn_free_percent: 0, warn_free_gb: 0, refuse_free_gb: 0}}  # however full the disk of whoever tests is
 routing:
   rules:
     - {{name: chest, pipeline: cxr_tb, policy: {policy}, destinations: [out], release: {release}}}

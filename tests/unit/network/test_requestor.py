@@ -45,10 +45,11 @@ def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _nobody_is_left_behind() -> Iterator[None]:
     """No thread of the library outlives its association, nor the one that releases it."""
+    others = set(threading.enumerate())  # of tests before this one
     yield
     until = time.monotonic() + 2
     library = (Association, DULServiceProvider)
-    while left := [one for one in threading.enumerate() if isinstance(one, library) or one.name == "release"]:
+    while left := [o for o in set(threading.enumerate()) - others if isinstance(o, library) or o.name == "release"]:
         assert time.monotonic() < until, left
         time.sleep(0.01)
 
