@@ -5,7 +5,7 @@ proves the recipe and nothing about patients. Eight variants, cross-validation, 
 and ``metrics.json``. A run that was stopped goes on where it was.
 
 Full form (the paper's): width 64, 512 x 512 at 0.7 mm, up to 100 epochs, for a GPU; start from ImageNet with ``--weights``.
-``--quick``: width 8 and squares of 90 mm, and every table says so; twelve minutes on two cores, ``--within`` four more. A small
+``--quick``: width 8 and squares of 90 mm, and every table says so; 14 minutes on two cores that had other work as well. A small
 network that starts from nothing does not find so small a thing in a whole slice: it sees a square about the thickest dense piece of
 each marked slice, which the node finds (``prepare_ct``). Where the lesion's middle is told, as in drawn chests, it first learns
 from squares about that.
