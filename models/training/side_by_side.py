@@ -12,7 +12,7 @@ def side_by_side(pieces: Sequence[Callable[[], object]], processes: int) -> None
 
     A piece must be picklable: a function of a module, or a ``partial`` of one. The first error in their order is raised.
     """
-    # not forked: a fork copies the locks of libraries' threads, but not the threads that would release them
+    # not forked: a fork copies the locks of libraries' threads (torch's, OpenCV's), but not the threads that would release them
     with ProcessPoolExecutor(min(processes, len(pieces)), get_context("spawn")) as pool:
         done = [pool.submit(piece) for piece in pieces]
         for one in done:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from models.phantoms.drawing import stream
 from models.training.hitl.attention_target import share_of_cells
 from models.training.hitl.training import Volumes
 from models.training.kept_fits import Arrays, kept
+from models.training.side_by_side import side_by_side
 from pipelines.blocks.clinical import SPECIES, Clinical, encoded
 from pipelines.blocks.lungs_ct import find_lungs
 from pipelines.blocks.prepare_ct import prepare_volume
@@ -81,10 +80,8 @@ def draw_cohort(
     chunks = [range(n, min(n + CHUNK, stop)) for n in range(start, stop, CHUNK)]
     drawn = functools.partial(_kept_chunk, preprocessing, keep_in, external)
     if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # torch and OpenCV do not survive a fork
-            parts = list(pool.map(drawn, chunks))
-    else:
-        parts = [drawn(chunk) for chunk in chunks]
+        side_by_side([functools.partial(drawn, chunk) for chunk in chunks], workers)
+    parts = [drawn(chunk) for chunk in chunks]
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return PhantomCohort(
         np.array([f"phantom-{seed}" for seed in whole["seed"]]),
