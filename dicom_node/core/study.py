@@ -97,18 +97,19 @@ class HeaderFacts:
     def from_json(cls, data: dict[str, Any]) -> HeaderFacts:
         """Rebuild what ``to_json`` wrote; elements that an older node did not know stay unknown."""
         values: dict[str, Any] = {}
-        for f in dataclasses.fields(cls):
-            if f.name not in data:
-                continue
-            value = data[f.name]
-            if f.type == "Phi":
-                value = Phi(value)
-            elif f.type == "tuple[Phi, ...]":
-                value = tuple(Phi(v) for v in value)
-            elif isinstance(value, list):
-                value = tuple(value)
-            values[f.name] = value
+        for name, value in data.items():
+            kind = _KINDS.get(name)
+            if kind == "Phi":
+                values[name] = Phi(value)
+            elif kind == "tuple[Phi, ...]":
+                values[name] = tuple(Phi(v) for v in value)
+            elif kind is not None:
+                values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
+
+
+#: Element of ``HeaderFacts`` -> its type; asked for every object of a study, which may have thousands.
+_KINDS = {f.name: str(f.type) for f in dataclasses.fields(HeaderFacts)}
 
 
 def _reveal(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import json
 import math
 import os
@@ -104,6 +105,12 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
     if os.getppid() != _supervisor():
         raise StoreError("the supervisor is gone; this role does not run alone")
+
+
+def keep_what_is_loaded() -> None:
+    """Take what was imported until now out of the garbage collector's rounds, each of which walked it for 0.2 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def _supervisor() -> int:

@@ -19,6 +19,7 @@ from dicom_node.core.errors import BundleError, NodeError, StudyError
 from dicom_node.core.findings import Abstention, Findings
 from dicom_node.core.run import Selection
 from dicom_node.core.study import Study
+from dicom_node.engine.process import keep_what_is_loaded
 from dicom_node.inference.findings_store import save_findings
 from dicom_node.plugins import load_kind
 
@@ -146,6 +147,7 @@ def _warm(number: int, wanted: WarmUp) -> Answer:
                 return Answer(number, "device", str(error))
         except Exception as error:  # broad on purpose: the first study of this pipeline says it, with a coded refusal
             return Answer(number, "failed", f"{type(error).__name__} in {_place(error)}")
+    keep_what_is_loaded()
     return Answer(number, "warm", ", ".join(sorted(devices)))
 
 

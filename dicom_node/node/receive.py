@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dicom_node import log
 from dicom_node.config.model import NodeSettings
-from dicom_node.engine.process import beat, stop_on_signal, until_told_to_stop
+from dicom_node.engine.process import beat, keep_what_is_loaded, stop_on_signal, until_told_to_stop
 from dicom_node.home import Home
 from dicom_node.node import prepare
 from dicom_node.node.machines import seen_by_others
@@ -55,6 +55,7 @@ def run(home: Home, settings: NodeSettings) -> None:
             stow_door(home, settings, database, admit),
             seen_by_others(database, home, settings, "receive"),
         ):
+            keep_what_is_loaded()
             until_told_to_stop(home, "receive", stop)
     finally:
         receiver.stop()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dicom_node import journey, log
 from dicom_node.config.model import NodeSettings
 from dicom_node.engine import port
-from dicom_node.engine.process import beat, first_free, only_one, stop_on_signal, until_told_to_stop
+from dicom_node.engine.process import beat, first_free, keep_what_is_loaded, only_one, stop_on_signal, until_told_to_stop
 from dicom_node.engine.schedule import Alarm, Timers
 from dicom_node.home import Home
 from dicom_node.inference.child import Answer
@@ -65,6 +65,7 @@ def run(home: Home, settings: NodeSettings) -> None:
         log.event("work.started", pid=os.getpid())
         beat(home, "work")
         journey.warm(settings)
+        keep_what_is_loaded()
         try:
             until_told_to_stop(home, "work", stop, lambda: process.device_problem)
         finally:

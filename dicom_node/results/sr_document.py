@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import highdicom as hd
@@ -190,7 +190,7 @@ def unaddressed(
     """
     report: Dataset = sop_class(
         evidence=[_for_highdicom(item) for item in evidence],
-        content=content,
+        content=_without_children(content),
         series_instance_uid=uids[0],
         series_number=1,
         sop_instance_uid=uids[1],
@@ -201,7 +201,10 @@ def unaddressed(
         is_verified=False,
         previous_versions=predecessors or None,
     )
-    _name_classes(report, {item.SOPInstanceUID: item.SOPClassUID for item in evidence})
+    report.ContentSequence = content.ContentSequence
+    classes = {item.SOPInstanceUID: item.SOPClassUID for item in evidence}
+    _check_references(content, classes)
+    _name_classes(report, classes)
     if sop_class_uid:
         report.SOPClassUID = sop_class_uid
     report.CodingSchemeIdentificationSequence = Sequence([coding_scheme(manufacturer)])
@@ -214,6 +217,23 @@ def _for_highdicom(item: Dataset) -> Dataset:
         item = copy.deepcopy(item)
         item.SOPClassUID = RawDataStorage
     return item
+
+
+def _without_children(root: Dataset) -> Dataset:
+    """Return the root alone: highdicom copies the tree that it is given, and reads the copy several times."""
+    alone = Dataset()
+    alone.update({element.tag: element for element in root if element.keyword != "ContentSequence"})
+    alone.ContentSequence = Sequence([])
+    return alone
+
+
+def _check_references(root: Dataset, evidence: Container[str]) -> None:
+    """Refuse a tree that names an object which is not among the evidence (PS3.3 C.17.2.3)."""
+    for item in root.get("ContentSequence", ()):
+        for named in item.get("ReferencedSOPSequence", ()):
+            if named.ReferencedSOPInstanceUID not in evidence:
+                raise ValueError("the document names an object that is not among its evidence")
+        _check_references(item, evidence)
 
 
 def _name_classes(report: Dataset, classes: dict[str, str]) -> None:

@@ -19,18 +19,21 @@ def store_folder(home: Path) -> Path:
 
 
 def object_path(home: Path, storage_key: str) -> Path:
-    """Return where an object lies.
+    """Return where an object lies; raises as ``path_in``."""
+    return path_in(store_folder(home), storage_key)
+
+
+def path_in(folder: Path, storage_key: str) -> Path:
+    """Return where an object lies in the ``store_folder``.
 
     Raises
     ------
     ValueError
         The key leads out of the store: the row is damaged.
     """
-    folder = store_folder(home)
-    path = (folder / storage_key).resolve()
-    if not path.is_relative_to(folder):
+    if Path(storage_key).is_absolute() or ".." in storage_key.split("/"):
         raise ValueError("a storage key leads out of the store")
-    return path
+    return folder / storage_key
 
 
 class Cleaned(NamedTuple):

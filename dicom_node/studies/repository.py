@@ -183,6 +183,18 @@ def rows_in(connection: sa.Connection, study_key: str, *states: InstanceState) -
     return list(connection.execute(query))
 
 
+def orders_named(connection: sa.Connection, study_key: str) -> set[tuple[str, tuple[str, ...], str, str]]:
+    """Return (accession number, requested ones, Patient ID, issuer) of current versions. The database tells them apart.
+
+    It is asked before every attempt to send: not for the whole header of each of three hundred slices.
+    """
+    c = instance.c
+    said = (c.facts[name].as_string() for name in ("accession_number", "requested_accessions", "patient_id", "issuer_of_patient_id"))
+    query = sa.select(*said).where(c.study_key == study_key, c.state == InstanceState.CURRENT.value).distinct()
+    return {(number or "", tuple(json.loads(more or "[]")), patient or "", issuer or "") for number, more, patient, issuer in
+            connection.execute(query)}  # fmt: skip
+
+
 def first_arrivals(connection: sa.Connection, study_key: str) -> dict[str, int]:
     """Return SOP Instance UID -> its place in the order of first arrival; a newer header does not change an image's place."""
     c = instance.c

@@ -18,7 +18,7 @@ from dicom_node.store.story import read_story, tell
 from dicom_node.studies import deleted, identity, rejection, repository
 from dicom_node.studies.arrivals import InstanceState, Verdict
 from dicom_node.studies.comparison import Compared, compare
-from dicom_node.studies.files import object_path
+from dicom_node.studies.files import path_in, store_folder
 from dicom_node.studies.recording import record_arrival
 
 __all__ = [
@@ -222,6 +222,7 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
         raise UsageError("this node has not received a study of that name")
     places = repository.first_arrivals(connection, study_key)
     rows = sorted(repository.rows_in(connection, study_key, InstanceState.CURRENT), key=lambda r: places[r.sop_instance_uid])
+    folder = store_folder(home)
     instances = tuple(
         Instance(
             sop_class_uid=r.sop_class_uid,
@@ -230,7 +231,7 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
             study_instance_uid=row.study_instance_uid,
             transfer_syntax_uid=r.transfer_syntax_uid,
             digest=r.digest,
-            path=str(object_path(home, r.storage_key)),
+            path=str(path_in(folder, r.storage_key)),
             facts=HeaderFacts.from_json(r.facts),
             calling_ae=r.calling_ae,
             called_ae=r.called_ae,
@@ -246,13 +247,8 @@ def load_study(connection: sa.Connection, study_key: str, home: Path) -> Study:
 
 def orders_named(connection: sa.Connection, study_key: str) -> list[tuple[str, str, str]]:
     """Return (accession number, Patient ID, issuer) that the study's objects name, each once; for asking, never for logs."""
-    found: dict[tuple[str, str, str], None] = {}
-    for row in repository.rows_in(connection, study_key, InstanceState.CURRENT):
-        facts = repository.facts_of(row)
-        for number in (facts.accession_number, *facts.requested_accessions):
-            if number.reveal().strip():
-                found[(number.reveal(), facts.patient_id.reveal(), facts.issuer_of_patient_id.reveal())] = None
-    return list(found)
+    named = repository.orders_named(connection, study_key)
+    return sorted({(n, patient, issuer) for one, more, patient, issuer in named for n in (one, *more) if n.strip()})
 
 
 def find_study(connection: sa.Connection, key_or_uid: str) -> str:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from pydicom.uid import JPEG2000Lossless
 
 from dicom_node.demo.peers import OrthancPacs, free_ports, send
+from dicom_node.store.connect import reading
 from models.phantoms.cxr import chest_phantom
 from models.phantoms.dicom import as_radiograph
 from tests.integration.running_node import SENDER, RunningNode, configuration
@@ -112,7 +113,7 @@ def _steps(node: RunningNode, keys: list[str]) -> dict[str, list[tuple[float, fl
     """Return begin and end (seconds) of the steps that the engine recorded, by name."""
     found: dict[str, list[tuple[float, float]]] = {}
     query = "SELECT workflow_uuid, function_name, started_at_epoch_ms, completed_at_epoch_ms FROM operation_outputs"
-    with node.database.connect() as connection:
+    with reading(node.database) as connection:
         for workflow, name, begun, ended in connection.execute(sa.text(query)):
             if workflow.split(":")[1] in keys:
                 found.setdefault(name, []).append((begun / 1000, ended / 1000))

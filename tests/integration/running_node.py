@@ -23,7 +23,7 @@ from dicom_node.core.identifiers import study_key
 from dicom_node.demo.peers import LOOPBACK, free_ports, listens, wait_for
 from dicom_node.home import Home
 from dicom_node.node import database_url
-from dicom_node.store.connect import open_database
+from dicom_node.store.connect import open_database, reading
 from dicom_node.studies.account import study_story
 
 SETTLED = ("done", "done_with_warning", "dead", "withheld", "cancelled")
@@ -127,7 +127,7 @@ class RunningNode:
 
     def story(self, study_uid: str) -> dict[str, Any]:
         """Return the story of a study; empty while the node has not heard of it."""
-        with self.database.connect() as connection:
+        with reading(self.database) as connection:  # it takes no write lock: who looks must not hold the node up
             try:
                 return study_story(connection, study_key(study_uid))
             except UsageError:

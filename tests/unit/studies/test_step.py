@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from dicom_node.core.errors import UsageError
 from dicom_node.reception.intake import Intake
 from dicom_node.store import tables
+from dicom_node.store.connect import reading
 from dicom_node.studies import account, repository, step
 from dicom_node.studies.files import clean_store, object_path
 from dicom_node.studies.patients import hold_for_correction
@@ -418,8 +420,31 @@ def test_the_clean_up_removes_what_no_row_names_and_nothing_else(home: Home) -> 
 
 
 def test_a_storage_key_never_leads_out_of_the_store(home: Home) -> None:
-    with pytest.raises(ValueError, match="out of the store"):
-        object_path(home.path, "../../etc/passwd")
+    for key in ("../../etc/passwd", "a/../../b", "/etc/passwd"):
+        with pytest.raises(ValueError, match="out of the store"):
+            object_path(home.path, key)
+
+
+def test_a_store_on_another_disk_is_read_through_its_link(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "other disk").mkdir()
+    (home.path / "store").symlink_to(tmp_path / "other disk")
+    key = home.receive(radiograph())
+    assert Path(home.load(key).instances[0].path).read_bytes()
+
+
+def test_the_orders_of_a_study_are_named_once_each(home: Home) -> None:
+    """Of many slices with the same order; of a request that holds two; not of images that name none."""
+    key = home.receive(radiograph("pa", AccessionNumber="A1"))
+    patient = home.load(key).instances[0].facts.patient_id.reveal()
+    home.receive(radiograph("again", AccessionNumber="A1"))
+    first, second = Dataset(), Dataset()
+    first.AccessionNumber, second.AccessionNumber = "B2", "C 3"
+    home.receive(radiograph("lateral", AccessionNumber="", RequestAttributesSequence=[first, second]))
+    home.receive(radiograph("no order", AccessionNumber=""))
+    with reading(home.database) as connection:
+        named = step.orders_named(connection, key)
+    assert [number for number, _, _ in named] == ["A1", "B2", "C 3"]
+    assert {who for _, who, _ in named} == {patient}
 
 
 def test_a_clock_that_was_set_back_makes_no_study_wait_until_it_has_caught_up(home: Home) -> None:
