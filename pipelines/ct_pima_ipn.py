@@ -79,7 +79,7 @@ def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy:
         return begun
     opened, config = begun.opened, begun.bundle.config["preprocessing"]
     marks = marked_places(selection.marked, study, selection.read, opened.volume, settings.series.most_thickness_mm)
-    chosen, how, facts = _chosen(opened, marks, config)
+    chosen, how, facts = _chosen(opened, marks, config, settings.slice_threads)
     trail = opened.trail | {"slices": facts}
     if not chosen:
         return read_ct.stopped(begun.base, selection, trail, "no_nodule_slices", "")
@@ -108,7 +108,9 @@ def run(study: Study, selection: Selection, bundles: Mapping[str, Path], policy:
     )
 
 
-def _chosen(opened: Opened, marks: MarkedPlaces, config: Mapping[str, Any]) -> tuple[tuple[int, ...], str, dict[str, Any]]:
+def _chosen(
+    opened: Opened, marks: MarkedPlaces, config: Mapping[str, Any], threads: int
+) -> tuple[tuple[int, ...], str, dict[str, Any]]:
     """Return the slices to read, feet to head, why these, and the facts: the marked ones, else those with the largest piece."""
     volume = opened.volume
     facts: dict[str, Any] = {
@@ -118,7 +120,7 @@ def _chosen(opened: Opened, marks: MarkedPlaces, config: Mapping[str, Any]) -> t
     }
     if marks.places:
         return marks.places, "marked", facts
-    found, record = candidate_slices(volume.hu, volume.spacing_mm, opened.lungs.sides, config)
+    found, record = candidate_slices(volume.hu, volume.spacing_mm, opened.lungs.sides, config, threads)
     return tuple(n for n in found if volume.slices[n] is not None), "automatic", facts | record
 
 

@@ -189,10 +189,10 @@ def orders_named(connection: sa.Connection, study_key: str) -> set[tuple[str, tu
     It is asked before every attempt to send: not for the whole header of each of three hundred slices.
     """
     c = instance.c
-    said = (c.facts[name].as_string() for name in ("accession_number", "requested_accessions", "patient_id", "issuer_of_patient_id"))
-    query = sa.select(*said).where(c.study_key == study_key, c.state == InstanceState.CURRENT.value).distinct()
-    return {(number or "", tuple(json.loads(more or "[]")), patient or "", issuer or "") for number, more, patient, issuer in
-            connection.execute(query)}  # fmt: skip
+    elements = ("accession_number", "requested_accessions", "patient_id", "issuer_of_patient_id")
+    query = sa.select(*(c.facts[name].as_string() for name in elements)).distinct()
+    rows = connection.execute(query.where(c.study_key == study_key, c.state == InstanceState.CURRENT.value))
+    return {(number or "", tuple(json.loads(more or "[]")), who or "", issuer or "") for number, more, who, issuer in rows}
 
 
 def first_arrivals(connection: sa.Connection, study_key: str) -> dict[str, int]:

@@ -12,11 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.imaging.in_threads import in_threads
 from pipelines.blocks.prepare_ct import slab_about
 
 
 def candidate_slices(
-    hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], lungs: NDArray[np.uint8], config: Mapping[str, Any]
+    hu: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    lungs: NDArray[np.uint8],
+    config: Mapping[str, Any],
+    threads: int = 1,
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """Return the neighbouring slabs that hold most, by the slice in their middle, from feet to head; empty where there is nothing.
 
@@ -27,14 +32,19 @@ def candidate_slices(
     config
         ``slab_mm``: distance of the slabs. ``above_hu`` (-500): denser than this. ``least_mm`` (6): equivalent diameter, at least.
         ``solidity`` (0.5): area against convex hull, above; vessels lie below. ``count`` (5): slabs in a row.
+    threads
+        Slabs looked at at once; the answer does not depend on it.
     """
     step = max(1, int(float(config["slab_mm"]) / spacing_mm[0] + 0.5))
     middles = list(range((step - 1) // 2, len(hu), step))
     areas = np.zeros(len(middles))
-    for n, k in enumerate(middles):
-        slab = slab_about(k, len(hu), spacing_mm[0], float(config["slab_mm"]))
+
+    def measure(n: int) -> None:
+        slab = slab_about(middles[n], len(hu), spacing_mm[0], float(config["slab_mm"]))
         if lungs[slab].any():
-            areas[n] = largest_piece_mm2(hu[slab].mean(0), lungs[k], spacing_mm[1:], config)
+            areas[n] = largest_piece_mm2(hu[slab].mean(0), lungs[middles[n]], spacing_mm[1:], config)
+
+    in_threads(measure, range(len(middles)), threads)
     count = min(int(config.get("count", 5)), len(middles))
     sums = np.convolve(areas, np.ones(count), "valid") if count else np.zeros(0)
     record = {"automatic": True, "largest_mm2": round(float(areas.max(initial=0.0)), 1), "slabs": len(middles)}

@@ -125,9 +125,9 @@ def _judged(volume: Volume, sides: NDArray[np.uint8], facts: dict[str, Any], lim
     record = facts | {"right_l": round(right, 3), "left_l": round(left, 3), "height_mm": round(height, 1)}
     if not seen.size:
         return CtLungs(sides, "no lungs were found", "lungs_not_found", record=record)
-    # every second pixel each way of the lungs' box tells a median as well
+    # every second voxel each way of the lungs' box tells a median as well
     box = CtLungs(sides).box() or (slice(None),) * 3
-    hu, inside = volume.hu[box][:, ::2, ::2], sides[box][:, ::2, ::2] > 0
+    hu, inside = volume.hu[box][::2, ::2, ::2], sides[box][::2, ::2, ::2] > 0
     lung_hu = float(np.median(hu[inside]))
     flesh = hu[~inside & (hu > -300) & (hu < 400)]
     body_hu = float(np.median(flesh)) if flesh.size else 0.0

@@ -11,6 +11,8 @@ from dicom_node.core import codes
 from dicom_node.core.codes import Code
 from dicom_node.results.sr_document import container, refer, text, unaddressed, with_children
 
+WHO = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
+STUDY = generate_uid()
 SOURCE = Code("121112", "DCM", "Source of Measurement")
 
 
@@ -18,17 +20,15 @@ def image() -> Dataset:
     bare = Dataset()
     bare.SOPClassUID, bare.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
     bare.SeriesInstanceUID, bare.StudyInstanceUID = generate_uid(), STUDY
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
+    for keyword in WHO:
         setattr(bare, keyword, "")
     return bare
 
 
-STUDY = generate_uid()
-
-
 def document(listed: list[Dataset], named: Dataset) -> Dataset:
     why = with_children(text(codes.COMMENT, "a finding"), [refer(SOURCE, named.SOPClassUID, named.SOPInstanceUID, "INFERRED FROM")])
-    root = container(codes.DIAGNOSTIC_IMAGING_REPORT, [text(codes.COMMENT, "first"), container(codes.QUALITATIVE_EVALUATIONS, [why])])
+    inner = container(codes.QUALITATIVE_EVALUATIONS, [why])
+    root = container(codes.DIAGNOSTIC_IMAGING_REPORT, [text(codes.COMMENT, "first"), inner])
     del root.RelationshipType
     return unaddressed(EnhancedSR, listed, root, (generate_uid(), generate_uid()), "nobody", [])
 
