@@ -27,7 +27,7 @@ demo-ct: $(STAMP)  ## a drawn chest CT of 120 slices through PACS and node; resu
 	$(BIN)/dicom-node demo --ct --out demo-ct-out
 
 test: $(STAMP)  ## everything: unit, contract, integration against Orthanc, DCMTK and Postgres on loopback
-	$(BIN)/python -m pytest -m "not gpu and not faults" -n 3 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m "not gpu and not faults" -n 3 --dist loadfile --no-loadscope-reorder --durations=15
 
 test-kill: $(STAMP)  ## the long form of the kill test: 40 studies, 20 kills
 	$(BIN)/python -m pytest -m faults tests/integration

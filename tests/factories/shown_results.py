@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from dicom_node.core.codes import GRAD_CAM, Code
@@ -36,6 +37,7 @@ from dicom_node.inference.findings_store import drop_arrays, save_findings
 from dicom_node.inference.shown import keep_shown
 from dicom_node.store import tables
 from dicom_node.store.connect import default_url, open_database
+from dicom_node.web import sessions
 from dicom_node.web.app import make_app
 from dicom_node.web.passwords import hash_password
 from dicom_node.web.settings import WebSettings
@@ -219,3 +221,10 @@ def without_login(made: Office) -> Office:
     """Return the same node before anybody set up a login."""
     site = replace(made.site, web=WebSettings())
     return Office(site, make_app(site.database, "Hospital", lambda: {"receive": 0.5, "work": 0.5}, 10.0, site=site))
+
+
+def browser(made: Office, login: str = "rao") -> TestClient:
+    """Return a browser in which somebody is logged in."""
+    client = TestClient(made.app, base_url="http://127.0.0.1", follow_redirects=False, raise_server_exceptions=False)
+    client.cookies.set("ainode", sessions.begin(made.site.database, login, ROLES[login], hours=1))
+    return client

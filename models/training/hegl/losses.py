@@ -65,16 +65,6 @@ def disowned(maps: Tensor, old: Tensor, weights: Tensor) -> Tensor:
     return (each * weights).sum() / weights.sum().clamp(min=EPSILON)
 
 
-def pseudo_box(relevant: Tensor, share: float = 0.10) -> Tensor:
-    """Return the mask (h, w) of the rectangle around the highest ``share`` of a map that a reader called relevant (weight 0.5)."""
-    bound = torch.quantile(relevant.flatten(), 1 - share)
-    rows, columns = torch.nonzero((relevant >= bound) & (relevant > 0), as_tuple=True)
-    mask = torch.zeros_like(relevant)
-    if len(rows):
-        mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
-    return mask
-
-
 def discriminative_attention(
     maps: Tensor,
     pairs: str = "all",

@@ -17,7 +17,6 @@ from models.training.hegl.losses import (
     discriminative_attention,
     disowned,
     human_alignment,
-    pseudo_box,
 )
 
 LEFT = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
@@ -75,14 +74,9 @@ def test_of_fifty_findings_128_pairs_are_drawn_and_the_seed_decides_which() -> N
     assert float(first) == float(again) != float(other)
 
 
-def test_a_rejected_map_is_left_and_a_relevant_one_becomes_a_box() -> None:
+def test_a_rejected_map_is_left() -> None:
     assert float(disowned(LEFT[None, None], LEFT[None, None], torch.ones(1, 1))) == pytest.approx(1.0)
     assert float(disowned(RIGHT[None, None], LEFT[None, None], torch.ones(1, 1))) == pytest.approx(0.0)
-    relevant = torch.zeros(10, 10)
-    relevant[2, 3] = relevant[4, 6] = 1.0
-    box = torch.zeros(10, 10)
-    box[2:5, 3:7] = 1
-    assert torch.equal(pseudo_box(relevant, 0.02), box)
 
 
 def _losses() -> tuple[torch.Tensor, Losses]:

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,22 +19,8 @@ from dicom_node.feedback.step import record
 from dicom_node.feedback.tasks import open_task
 from dicom_node.store import tables
 from dicom_node.store.erasure import erase_study
-from dicom_node.web import sessions
 from tests.factories import shown_results
-from tests.factories.shown_results import ACCESSION, ROLES, Office, office
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Office:
-    """A node with pages."""
-    return office(tmp_path)
-
-
-def browser(made: Office, login: str = "rao") -> TestClient:
-    """Return a browser in which somebody is logged in."""
-    client = TestClient(made.app, base_url="http://127.0.0.1", follow_redirects=False, raise_server_exceptions=False)
-    client.cookies.set("ainode", sessions.begin(made.database, login, ROLES[login], hours=1))
-    return client
+from tests.factories.shown_results import ACCESSION, Office, browser
 
 
 def send(client: TestClient, key: str, **fields: Any) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,23 +17,9 @@ from dicom_node.feedback.tasks import open_task
 from dicom_node.inference.shown import Shown
 from dicom_node.store import tables
 from dicom_node.studies import opt_outs
-from dicom_node.web import sessions
 from dicom_node.web.answer_form import read_answer
 from tests.factories import shown_results
-from tests.factories.shown_results import ACCESSION, NAME, PATIENT, READERS, ROLES, Office, office
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Office:
-    """A node with pages."""
-    return office(tmp_path)
-
-
-def browser(made: Office, login: str = "rao") -> TestClient:
-    """Return a browser in which somebody is logged in."""
-    client = TestClient(made.app, base_url="http://127.0.0.1", follow_redirects=False, raise_server_exceptions=False)
-    client.cookies.set("ainode", sessions.begin(made.database, login, ROLES[login], hours=1))
-    return client
+from tests.factories.shown_results import ACCESSION, NAME, PATIENT, READERS, Office, browser
 
 
 def hidden(page: Response) -> dict[str, str]:
