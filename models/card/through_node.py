@@ -41,7 +41,7 @@ def failures(metrics: Row, points: Mapping[str, Row]) -> list[str]:
             )
         if beside and abs(beside["higher"][0]) > MOVED and not beside["higher"][1] <= 0 <= beside["higher"][2]:
             moved = change(beside["higher"])
-            lines.append(f"Its scores depend on how a scan is made: on {whom} their log-odds are {moved} above the recipe's.")
+            lines.append(f"Its scores depend on how a scan is made: on {whom} their log-odds differ from the recipe's by {moved}.")
         for name, found in row["policies"].items():
             prepared = beside["policies"][name]["specificity"] if beside else None
             if prepared and found["specificity"]["wilson"][2] < prepared["wilson"][0]:

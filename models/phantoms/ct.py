@@ -6,7 +6,7 @@ Every part draws its random numbers from its own stream, so the same seed with a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from models.phantoms.ct_grid import Grid
 from models.phantoms.ct_lesions import IPN, PIMA, Nodule
 from models.phantoms.drawing import stream
 
-__all__ = ["IPN", "PIMA", "CtPhantom", "Nodule", "thorax"]
+__all__ = ["IPN", "PIMA", "CtPhantom", "Nodule", "thick", "thorax"]
 
 FIELD_MM = 380.0  # width of the picture
 LENGTH_MM = 300.0  # feet to head
@@ -122,6 +122,23 @@ def thorax(
     sides = lungs.astype(np.uint8)
     sides[:, :, grid.axes[2] > 0] *= 2
     return CtPhantom(hu, spacing, sides, air, tuple(drawn), disease)
+
+
+def thick(phantom: CtPhantom, slices: int) -> CtPhantom:
+    """Return the phantom with every ``slices`` neighbours averaged into one; its masks follow the nearest slice."""
+    count = len(phantom.hu) // slices
+    hu = phantom.hu[: count * slices].reshape(count, slices, *phantom.hu.shape[1:]).mean(1)
+    middle = slice(slices // 2, count * slices, slices)
+    spacing = (phantom.spacing_mm[0] * slices, *phantom.spacing_mm[1:])
+    return replace(
+        phantom,
+        hu=np.rint(hu).astype(np.float32),
+        spacing_mm=spacing,
+        lungs=phantom.lungs[middle],
+        airways=phantom.airways[middle],
+        nodules=(),
+        disease=phantom.disease[middle],
+    )
 
 
 def _scan(hu: NDArray[np.float32], seed: int, pixel_mm: float, kernel: str, noise_hu: float) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -165,23 +164,6 @@ def finished(ds: Dataset, transfer_syntax: str, elements: dict[str, Any]) -> Dat
         elif keyword in ds:
             delattr(ds, keyword)
     return encode(ds, UID(transfer_syntax))
-
-
-def thick(phantom: CtPhantom, slices: int) -> CtPhantom:
-    """Return the phantom with every ``slices`` neighbours averaged into one; its masks follow the nearest slice."""
-    count = len(phantom.hu) // slices
-    hu = phantom.hu[: count * slices].reshape(count, slices, *phantom.hu.shape[1:]).mean(1)
-    middle = slice(slices // 2, count * slices, slices)
-    spacing = (phantom.spacing_mm[0] * slices, *phantom.spacing_mm[1:])
-    return replace(
-        phantom,
-        hu=np.rint(hu).astype(np.float32),
-        spacing_mm=spacing,
-        lungs=phantom.lungs[middle],
-        airways=phantom.airways[middle],
-        nodules=(),
-        disease=phantom.disease[middle],
-    )
 
 
 def tilted(phantom: CtPhantom, degrees: float) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ and a network of volumes::
       window_hu: [-1000, 400]              # becomes 0..1
       margin_mm: 10                        # about the lungs' box
       outside: keep                        # outside the lungs: keep (default) | floor, the window's
+      rim_mm: 0                            # with floor: so much of the lungs' border, in plane, is outside (default: nothing)
       size: [64, 128, 128]                 # slices, rows, columns
 
 Shrinking in plane is area averaging (antialiased); along the body a volume is resized by a cubic spline (Zunair et al.,
@@ -35,8 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dicom_node.core.findings import Spread
-from pipelines.blocks.prepare_cxr import Prepared, spread_on_source
+from pipelines.blocks.prepare_cxr import Prepared
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.uint8]
@@ -150,10 +150,6 @@ class PreparedVolume:
     source_shape: tuple[int, int, int]
     record: dict[str, Any] = field(default_factory=dict)
 
-    def to_slice(self, values: Volume, index: int) -> Spread:
-        """Return how a map (d, h, w) that covers the input lies over slice ``index`` of the volume; zero outside the lungs' box."""
-        return spread_on_source(self.plane_at(values, index), self.flat())
-
     def plane_at(self, values: Volume, index: int) -> NDArray[np.float32]:
         """Return the map at slice ``index``, float32 (h, w): linear between its own slices, constant in its outer half slice."""
         depth = values.shape[0]
@@ -193,13 +189,13 @@ def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping
     )
     depth, height, width = (int(n) for n in config["size"])
     low, high = (float(v) for v in config["window_hu"])
-    part = hu[box]
+    part, kept = hu[box], _without_rim(lungs[box], spacing_mm, float(config.get("rim_mm", 0)))
     shrinks = part.shape[1] > height or part.shape[2] > width
     planes = np.empty((len(part), height, width), np.float32)
     for k, plane in enumerate(part):
         shown = np.clip((plane - np.float32(low)) / np.float32(high - low), 0, 1)
         if config.get("outside", "keep") == "floor":
-            shown[lungs[box][k] == 0] = 0
+            shown[kept[k] == 0] = 0
         planes[k] = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     resized = ndimage.zoom(planes, (depth / len(planes), 1, 1), order=3, mode="nearest", grid_mode=True)
     scale = (len(planes) / depth, part.shape[1] / height, part.shape[2] / width)
@@ -207,3 +203,13 @@ def prepare_volume(hu: Volume, spacing_mm: Spacing, lungs: Mask, config: Mapping
     record = {"box": [[part.start, part.stop] for part in box], "size": [depth, height, width]}
     network_input = np.clip(resized, 0, 1).astype(np.float32)[None, None]
     return PreparedVolume(network_input, scale, offset, (hu.shape[0], hu.shape[1], hu.shape[2]), record)
+
+
+def _without_rim(lungs: Mask, spacing_mm: Spacing, rim_mm: float) -> Mask:
+    """Return the mask, 0 or 1, without its outermost ``rim_mm`` in plane: half chest wall, and the more the thicker a slice is."""
+    down, across = (round(rim_mm / mm) for mm in spacing_mm[1:])
+    inside = (lungs > 0).astype(np.uint8)
+    if not max(down, across):
+        return inside
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * across + 1, 2 * down + 1))
+    return np.stack([cv2.erode(plane, kernel) for plane in inside])

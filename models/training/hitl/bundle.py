@@ -22,7 +22,7 @@ from models.training.policy import Infeasible, lowered, threshold, threshold_hig
 from models.training.statistics import share
 from models.zoo.ntm_cnn3d import FULL, NtmCnn3d
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 DELTA = 0.05
 Floats = NDArray[np.float64]
 

@@ -68,7 +68,7 @@ ASSUMED = [
     "the epoch with the lowest log-loss on the validation patients",
     f"augmentation: mirrored, turned by up to 10 degrees, shifted by up to {SHIFT:g} of the window",
     "encoding of the clinical data", "a scanty smear counts as grade 1",
-    "preprocessing: window -1000 to 400 HU, lungs with a margin of 10 mm, floor outside them",
+    "preprocessing: window -1000 to 400 HU, lungs with a margin of 10 mm, floor outside them and in their outermost 5 mm",
     "clinical data withheld at random in training",
 ]  # fmt: skip
 

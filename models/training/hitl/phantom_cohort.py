@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.imaging.volume import SliceRef, Volume
-from models.phantoms.ct import IPN, CtPhantom, thorax
+from models.phantoms.ct import IPN, CtPhantom, thick, thorax
 from models.phantoms.drawing import stream
 from models.training.hitl.attention_target import share_of_cells
 from models.training.hitl.training import Volumes
@@ -30,7 +30,7 @@ from pipelines.blocks.clinical import SPECIES, Clinical, encoded
 from pipelines.blocks.lungs_ct import find_lungs
 from pipelines.blocks.prepare_ct import prepare_volume
 
-DRAWING = 4  # raised whenever other pictures would be drawn for the same seed
+DRAWING = 5  # raised whenever other pictures would be drawn for the same seed
 FIRST_SEED = 1_500_000  # tests and demonstrations draw from 0
 CHUNK = 40
 SLICES, PIXELS = (44, 73), (88, 133)  # of 300 mm and of 380 mm
@@ -129,28 +129,33 @@ def as_learned(chest: CtPhantom, preprocessing: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def scanned(seed: int, about: Mapping[str, Any], external: bool, grid: tuple[int, int] | None = None) -> CtPhantom:
-    """Return the patient as one of many scanners sees them: slices, pixels and noise are each scan's own.
+def scanned(
+    seed: int, about: Mapping[str, Any], external: bool, grid: tuple[int, int] | None = None, slab: int | None = None
+) -> CtPhantom:
+    """Return the patient as one of many scanners sees them: slices, pixels, noise and what a slice is are each scan's own.
 
     ``grid``: slices, and rows and columns of each, instead of the scan's own; noise is white, so its standard deviation grows as
-    the voxels shrink, and in the same volume there is as much of it.
+    the voxels shrink, and in the same volume there is as much of it. ``slab``: each slice is the mean of so many planes, as a
+    scanner's is over its thickness, so that the border of the lungs is blurred along the body; default: of one or two.
     """
     rng = stream(seed, "ntm scanner")
     slices, size, noise = int(rng.integers(*SLICES)), int(rng.integers(*PIXELS)), float(rng.uniform(*NOISE_HU))
+    planes = int(rng.integers(1, 3)) if slab is None else slab
     if grid is not None:
         noise *= float(np.sqrt(grid[0] * grid[1] ** 2 / (slices * size**2)))
         slices, size = grid
-    return thorax(
+    chest = thorax(
         seed,
-        slices=slices,
+        slices=slices * planes,
         size=size,
         nodules=(IPN,) if about["nodule"] else (),
         ntm=about["density"],
         cavities=about["cavities"],
         kernel="sharp" if external else "soft",
         scale=0.97 if external else 1.0,
-        noise_hu=noise,
+        noise_hu=noise * float(np.sqrt(planes)),
     )
+    return thick(chest, planes) if planes > 1 else chest
 
 
 def patient(seed: int, external: bool) -> dict[str, Any]:

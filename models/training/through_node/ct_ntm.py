@@ -15,7 +15,6 @@ import numpy as np
 from dicom_node.core.findings import Findings
 from dicom_node.core.study import LabValue
 from models.bundle import Bundle
-from models.phantoms.ct_dicom import thick
 from models.training.hitl.phantom_cohort import FIRST_SEED, as_learned, scanned
 from models.training.hitl.phantom_cohort import patient as drawn_patient
 from models.training.through_node.drawn import Patient
@@ -24,14 +23,13 @@ from pipelines.blocks.classify import classify, session_for
 from pipelines.blocks.clinical import Clinical, encoded
 from pipelines.blocks.prepare_ct import PreparedVolume
 
-INTERNAL, EXTERNAL = FIRST_SEED + 5_000_000, FIRST_SEED + 5_100_000  # no cohort of the recipe holds one of these
+INTERNAL, EXTERNAL = FIRST_SEED + 5_200_000, FIRST_SEED + 5_300_000  # no cohort of the recipe holds one of these
 THIN = (100, 320)  # 3 mm slices and 1.2 mm pixels: nearer to what scanners write than the recipe's grid
-HALVES = (120, 320)  # 2.5 mm slices, of which two make one of 5 mm
+THICK = (60, 320)  # 5 mm slices
 STUDY_DAY = dt.date(2026, 11, 20)  # of ``ct_dicom``
 WORDS = (
-    "The recipe draws a scan at the points of a coarse grid: slices of 4 to 7 mm, pixels of 3 to 4 mm. A scanner's pixels are "
-    "finer and its slice is a mean over its thickness, so that the border of the lungs looks otherwise: the last two scans show "
-    "what that does to the same network."
+    "The recipe's scans are coarse: slices of 4 to 7 mm, each one plane or the mean of two, and pixels of 3 to 4 mm. A scanner's "
+    "pixels are finer, so that the border of the lungs looks otherwise: the last two scans show what that does to the same network."
 )
 SMEARS = ("Negative", "1+", "2+", "3+", "4+")
 SPECIES = {
@@ -42,16 +40,15 @@ SPECIES = {
 }
 
 
-def patient(seed: int, external: bool = False, grid: tuple[int, int] | None = None, slab: int = 1) -> Patient:
-    """Return the patient of this seed; ``grid`` as ``phantom_cohort.scanned``, each slice the mean of ``slab`` of it."""
+def patient(seed: int, external: bool = False, grid: tuple[int, int] | None = None, slab: int | None = None) -> Patient:
+    """Return the patient of this seed; ``grid`` and ``slab`` as ``phantom_cohort.scanned``."""
     about = drawn_patient(seed, external)
     clinical: Clinical = about["clinical"]
     missing = list(clinical.missing())
-    chest = scanned(seed, about, external, grid)
     return Patient(
         seed,
         int(about["label"]),
-        thick(chest, slab) if slab > 1 else chest,
+        scanned(seed, about, external, grid, slab),
         labs=laboratory(clinical),
         header=header(clinical),
         heard=partial(_heard, missing),
@@ -88,13 +85,14 @@ def _heard(missing: list[str], found: Findings) -> bool:
     return bool(told["missing"] == missing)
 
 
+_thin, _thick = partial(patient, grid=THIN, slab=1), partial(patient, grid=THICK, slab=2)
 _internal, _external = partial(as_the_recipe_prepares, False), partial(as_the_recipe_prepares, True)
 COHORTS = (
     Cohort("internal, whoever comes", "as the recipe scans", INTERNAL, patient, _internal),
     Cohort("external", "as the recipe scans", EXTERNAL, partial(patient, external=True), _external),
-    Cohort("internal, whoever comes", "slices of 3 mm, pixels of 1.2 mm", INTERNAL, partial(patient, grid=THIN), _internal, 0.5),
+    Cohort("internal, whoever comes", "slices of 3 mm, pixels of 1.2 mm", INTERNAL, _thin, _internal, 0.5),
     Cohort(
         "internal, whoever comes", "slices of 5 mm, each a mean of two, pixels of 1.2 mm", INTERNAL,
-        partial(patient, grid=HALVES, slab=2), _internal, 0.5,
+        _thick, _internal, 0.5,
     ),
 )  # fmt: skip

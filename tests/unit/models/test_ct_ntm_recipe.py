@@ -74,7 +74,7 @@ def test_every_table_is_there_with_every_arm_beside_its_baselines(folder: Path) 
 
 def test_the_bundle_verifies_says_synthetic_and_promises_only_what_its_sample_carries(folder: Path) -> None:
     bundle = load_bundle(folder / "bundle")
-    assert (bundle.label, bundle.synthetic, bundle.twin, bundle.evidence) == ("ct_ntm@0.1.0", True, True, "demo")
+    assert (bundle.label, bundle.synthetic, bundle.twin, bundle.evidence) == ("ct_ntm@0.2.0", True, True, "demo")
     assert "SYNTHETIC" in (folder / "bundle" / "MODEL_CARD.md").read_text()
     for point in bundle.operating_points().values():  # a dozen ill ones carry no guarantee
         assert not point["feasible"]

@@ -11,9 +11,9 @@ import pydicom
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from models.phantoms.ct import CtPhantom, thorax
+from models.phantoms.ct import CtPhantom, thick, thorax
 from models.phantoms.ct_companions import as_coronal, as_localizer, dose_report
-from models.phantoms.ct_dicom import as_series, thick, tilted
+from models.phantoms.ct_dicom import as_series, tilted
 from models.phantoms.ct_lesions import IPN, PIMA, usual_diameter
 from models.phantoms.dicom import to_bytes
 from models.phantoms.drawing import stream

@@ -20,6 +20,7 @@ from models.training.through_node import __main__ as command
 from models.training.through_node import ct_ntm, ct_pima_ipn
 from models.training.through_node.drawn import Patient
 from models.training.through_node.figures import Cohort, figures, read, read_all
+from models.training.through_node.measure import measured
 from pipelines import ct_ntm as ntm_pipeline
 from pipelines import ct_pima_ipn as pima_pipeline
 from pipelines.blocks.clinical import SPECIES, Clinical
@@ -153,7 +154,7 @@ def test_the_card_says_what_the_node_reaches_and_where_that_is_less() -> None:
     points = {"screening": {"kind": "sensitivity", "alpha": 0.9}}
     lower, moved, broken = on_card.failures(metrics, points)
     assert "lower than as its recipe prepares them" in lower
-    assert "log-odds are +0.400 (+0.300 to +0.500) above the recipe's" in moved
+    assert "log-odds differ from the recipe's by +0.400 (+0.300 to +0.500)" in moved
     assert "promises sensitivity 0.90; through the node it is 8/10" in broken
     crowded = row(
         policies={"screening": {"sensitivity": share(10, 10), "specificity": {**share(0, 10), "wilson": [0.0, 0.0, 0.3]}}}
@@ -179,4 +180,4 @@ def test_the_section_of_a_page_is_replaced_and_nothing_else() -> None:
 
 def test_a_bundle_without_drawn_scans_is_refused_in_words() -> None:
     with pytest.raises(SystemExit, match=r"cxr_tb@.*ct_ntm, ct_pima_ipn"):
-        command.measured(find_bundle("cxr_tb", None, [BUNDLES]), 2)
+        measured(find_bundle("cxr_tb", None, [BUNDLES]), 2)

@@ -10,7 +10,7 @@ import pytest
 from models.phantoms.ct import CtPhantom, thorax
 from pipelines.blocks.candidate_slices import candidate_slices
 from pipelines.blocks.prepare_ct import prepare_slice, prepare_volume, slab_about
-from pipelines.blocks.prepare_cxr import to_source
+from pipelines.blocks.prepare_cxr import spread_on_source, to_source
 
 SLICES: dict[str, Any] = {
     "window": {"level": -600, "width": 1500},
@@ -75,7 +75,7 @@ def test_a_volumes_map_comes_back_to_slice_row_and_column(phantom: CtPhantom) ->
     prepared = prepare_volume(phantom.hu, phantom.spacing_mm, phantom.lungs, VOLUMES)
     values = np.zeros((4, 8, 8), np.float32)
     values[2, 5, 1] = 1
-    placed = np.stack([prepared.to_slice(values, k).whole() for k in range(48)])
+    placed = np.stack([spread_on_source(prepared.plane_at(values, k), prepared.flat()).whole() for k in range(48)])
     found = np.array(np.nonzero(placed > 0.6 * placed.max())).mean(1)
     ends = [(part[1] - part[0], part[0]) for part in prepared.record["box"]]
     expected = [start + (at + 0.5) / n * length - 0.5 for (length, start), at, n in zip(ends, (2, 5, 1), (4, 8, 8), strict=True)]
@@ -121,3 +121,18 @@ def test_a_volume_outside_the_lungs_is_kept_or_the_windows_floor(phantom: CtPhan
     assert masked[8, 16, 6] == pytest.approx(kept[8, 16, 6], abs=0.02)  # deep in a lung
     with pytest.raises(ValueError, match="not known"):
         prepare_volume(phantom.hu, phantom.spacing_mm, phantom.lungs, {**VOLUMES, "outside": "black"})
+
+
+def test_the_rim_of_the_lungs_is_floor_whatever_the_pixels_measure(phantom: CtPhantom) -> None:
+    """Both lungs, whole and 6 mm narrower each way: on pixels of 3 mm that is two of them, on pixels twice as fine four."""
+    masked = {**VOLUMES, "outside": "floor", "window_hu": [-2000, -1000]}  # all that is not floor is white
+    finer = {**masked, "rim_mm": 6}
+    hu, lungs = np.zeros((4, 40, 40), np.float32), np.zeros((4, 40, 40), np.uint8)
+    lungs[:, 10:30, 10:30] = 1
+    whole = prepare_volume(hu, (5.0, 3.0, 3.0), lungs, {**masked, "size": [4, 26, 26], "margin_mm": 9}).network_input
+    narrow = prepare_volume(hu, (5.0, 3.0, 3.0), lungs, {**finer, "size": [4, 26, 26], "margin_mm": 9}).network_input
+    twice = prepare_volume(
+        np.repeat(np.repeat(hu, 2, 1), 2, 2), (5.0, 1.5, 1.5), np.repeat(np.repeat(lungs, 2, 1), 2, 2),
+        {**finer, "size": [4, 52, 52], "margin_mm": 9},
+    ).network_input  # fmt: skip
+    assert [int((one[0, 0, 1] > 0.5).sum()) for one in (whole, narrow, twice)] == [20 * 20, 16 * 16, 32 * 32]
